@@ -1,0 +1,1 @@
+"""Config Server: central configuration for microservices."""

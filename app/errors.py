@@ -1,0 +1,137 @@
+"""The errors of the server; they know no HTTP (blueprints/problems.py maps them, once).
+
+ConfigServerError
+├── BadInput                    the caller's request is wrong, `field` names the part
+├── Unauthenticated             no token, or one that does not verify
+├── Forbidden                   a good token without the grant; also what must not be told apart from it
+├── NotFound
+│   ├── UnknownLabel            no branch, tag or reachable commit of that name
+│   ├── UnknownTarget           an env outside ENVS, a service nobody configured (ACCEPT_EMPTY=false)
+│   ├── UnknownKey              `key=` names nothing in the configuration
+│   └── UnknownFile             no such plain file for this target
+├── Unprocessable               understood, and cannot be served; nothing good is left
+│   ├── BadConfiguration        a file does not parse, fold or validate: file, line, reason
+│   ├── SecretRefused           a reference breaks grammar or policy, or Vault says 403/404: names the property
+│   └── FormatCollision         two keys become one in the format asked for
+├── Unavailable                 try again later, `retry_after` seconds
+│   ├── RepositoryUnavailable   Git does not answer and there is no clone
+│   ├── SecretsUnavailable      Vault does not answer and nothing usable is cached
+│   ├── BusUnavailable          Redis does not answer
+│   ├── Behind                  this host has not caught up with the rev the caller has seen
+│   └── Overloaded              a limit of this worker is reached
+└── SettingsError               the environment does not make a server; lists every problem
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ConfigServerError(Exception):
+    """Base of all errors. `str(error)` is safe to show: never a secret, a Vault path or a path of this machine."""
+
+
+class BadInput(ConfigServerError):
+    """The request is wrong. `field` is the name of the query, path or body part at fault."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class Unauthenticated(ConfigServerError):
+    """No token, or a token that does not verify (RFC 6750)."""
+
+
+class Forbidden(ConfigServerError):
+    """The token is good; the grant is missing."""
+
+
+class NotFound(ConfigServerError):
+    """What was asked for does not exist."""
+
+
+class UnknownLabel(NotFound):
+    """No branch, tag, or commit reachable from one, has this name."""
+
+
+class UnknownTarget(NotFound):
+    """The env is not one of ENVS, or nothing configures the service and ACCEPT_EMPTY is off."""
+
+
+class UnknownKey(NotFound):
+    """`key=` names nothing in this configuration."""
+
+
+class UnknownFile(NotFound):
+    """No such plain file for this target."""
+
+
+class Unprocessable(ConfigServerError):
+    """Understood, but it cannot be served, and there is no older good version to serve instead."""
+
+
+class BadConfiguration(Unprocessable):
+    """A configuration file does not parse, fold or validate.
+
+    `path` is the file in the configuration repository, `line` counts from 1 (None when it has none).
+    """
+
+    def __init__(self, path: str, line: int | None, reason: str) -> None:
+        super().__init__(f"{path}{f':{line}' if line else ''}: {reason}")
+        self.path = path
+        self.line = line
+        self.reason = reason
+
+
+class SecretRefused(Unprocessable):
+    """A secret reference is malformed, against policy, denied or missing; all four look alike to the caller.
+
+    `keys` are the properties that hold the references, as key paths (`db.password`).
+    """
+
+    def __init__(self, keys: Sequence[str], reason: str = "the secret reference is not allowed or not found") -> None:
+        super().__init__(f"{', '.join(keys)}: {reason}")
+        self.keys = tuple(keys)
+        self.reason = reason
+
+
+class FormatCollision(Unprocessable):
+    """Two keys of the configuration become one name in the format asked for."""
+
+
+class Unavailable(ConfigServerError):
+    """Temporarily impossible. `retry_after` is in seconds."""
+
+    def __init__(self, detail: str, retry_after: float = 5) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class RepositoryUnavailable(Unavailable):
+    """Git does not answer (refresh), or there is no clone yet (read)."""
+
+
+class SecretsUnavailable(Unavailable):
+    """Vault is unreachable, sealed, throttling or failing, and nothing usable is cached."""
+
+
+class BusUnavailable(Unavailable):
+    """Redis does not answer within its timeout."""
+
+
+class Behind(Unavailable):
+    """The caller has seen a newer rev of this epoch than this host could reach in time."""
+
+
+class Overloaded(Unavailable):
+    """A limit of this worker or client is reached."""
+
+
+class SettingsError(ConfigServerError):
+    """Missing or wrong settings, all of them at once, one per line."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("The settings do not make a server:\n" + "\n".join(f"  - {p}" for p in problems))
+        self.problems = tuple(problems)
