@@ -17,6 +17,7 @@ ConfigServerError
 │   ├── RepositoryUnavailable   Git does not answer and there is no clone
 │   ├── SecretsUnavailable      Vault does not answer and nothing usable is cached
 │   ├── BusUnavailable          Redis does not answer
+│   ├── AuditUnavailable        the audit trail cannot be written, so nothing that needs it is done
 │   ├── Behind                  this host has not caught up with the rev the caller has seen
 │   └── Overloaded              a limit of this worker is reached
 └── SettingsError               the environment does not make a server; lists every problem
@@ -29,6 +30,13 @@ from collections.abc import Sequence
 
 class ConfigServerError(Exception):
     """Base of all errors. `str(error)` is safe to show: never a secret, a Vault path or a path of this machine."""
+
+    def __copy__(self) -> ConfigServerError:
+        """The same error without its traceback, for who shares one failure with several callers."""
+        twin = type(self).__new__(type(self))
+        twin.args = self.args
+        twin.__dict__.update(self.__dict__)
+        return twin
 
 
 class BadInput(ConfigServerError):
@@ -119,6 +127,10 @@ class SecretsUnavailable(Unavailable):
 
 class BusUnavailable(Unavailable):
     """Redis does not answer within its timeout."""
+
+
+class AuditUnavailable(Unavailable):
+    """The audit trail cannot be written (full disk); what must not happen unrecorded does not happen."""
 
 
 class Behind(Unavailable):

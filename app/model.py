@@ -229,14 +229,16 @@ class SecretPath:
 class Secret:
     """A secret document as read. Plaintext: it lives in process memory only and its repr does not show it.
 
-    `version` is KV v2's version, or for KV v1 the keyed digest of the data's counter kept by the version map.
+    `version` is KV v2's version, or for KV v1 the counter of the version map (0 when none was given).
     `stale` is true when Vault did not answer and this is the copy kept for the grace period.
+    `digest` is a keyed digest of the data for KV v1, which has no versions to compare; empty for KV v2.
     """
 
     path: SecretPath
     version: int
     data: Mapping[str, Json] = field(repr=False)
     stale: bool = False
+    digest: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

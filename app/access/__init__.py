@@ -1,0 +1,37 @@
+"""Access: who is asking, and what may they have. Law: no request waits for an identity provider.
+
+A token is good or it is Unauthenticated; which one is decided from memory alone. Nothing here knows routes, answers or
+targets beyond their names; `flask_jwt` is the one module that knows Flask.
+"""
+
+from app.access.bearer import bearer_token
+from app.access.file_keys import FileKeys
+from app.access.flask_jwt import install
+from app.access.issuers import Issuer, Issuers
+from app.access.jwk import ALGORITHMS
+from app.access.keys import JwksKeys, Keys, KeyStatus
+from app.access.permissions import Action, allows, holds, parse_grant, parse_grants, view_for
+from app.access.rbac import Rbac, RbacError, load_rbac
+from app.access.verifier import TokenVerifier
+
+__all__ = [
+    "ALGORITHMS",
+    "Action",
+    "FileKeys",
+    "Issuer",
+    "Issuers",
+    "JwksKeys",
+    "KeyStatus",
+    "Keys",
+    "Rbac",
+    "RbacError",
+    "TokenVerifier",
+    "allows",
+    "bearer_token",
+    "holds",
+    "install",
+    "load_rbac",
+    "parse_grant",
+    "parse_grants",
+    "view_for",
+]

@@ -1,0 +1,22 @@
+"""Who did what: an append-only trail of hash-chained records.
+
+The law: never a value of a configuration or a secret, only names; a change is on disk before it is answered; a read
+never waits for a disk; nothing is dropped without a record saying how much.
+"""
+
+from app.audit.aggregate import AuditAggregate
+from app.audit.event import AuditEvent, Outcome
+from app.audit.trail import AuditTrail
+from app.audit.verify import Verdict, verify_chain, verify_directory
+from app.errors import AuditUnavailable
+
+__all__ = [
+    "AuditAggregate",
+    "AuditEvent",
+    "AuditTrail",
+    "AuditUnavailable",
+    "Outcome",
+    "Verdict",
+    "verify_chain",
+    "verify_directory",
+]

@@ -1,0 +1,46 @@
+"""From files to one configuration. Law: pure functions of their arguments; no I/O, no clock, no thread, no setting.
+
+The way of the data: `candidates` names the files of a target, `parse` turns each into Sources, `ordered` ranks them,
+`fold` makes the Effective; `fill` or `mask` and a `Format` make what is answered.
+"""
+
+from app.effective.activation import active
+from app.effective.canonical import canonical, fingerprint
+from app.effective.codec import LOADER_VERSION, decode, encode
+from app.effective.documents import parse
+from app.effective.fill import as_written, fill, mask, references
+from app.effective.fold import fold, ordered
+from app.effective.formats import FORMATS, Format, flatten, subtree
+from app.effective.keys import key_text, parse_key
+from app.effective.precedence import Candidate, candidates, checked_search_path, locations
+from app.effective.references import MalformedReference, parse_template
+from app.effective.text import fill_text
+
+__all__ = [
+    "FORMATS",
+    "LOADER_VERSION",
+    "Candidate",
+    "Format",
+    "MalformedReference",
+    "active",
+    "as_written",
+    "candidates",
+    "canonical",
+    "checked_search_path",
+    "decode",
+    "encode",
+    "fill",
+    "fill_text",
+    "fingerprint",
+    "flatten",
+    "fold",
+    "key_text",
+    "locations",
+    "mask",
+    "ordered",
+    "parse",
+    "parse_key",
+    "parse_template",
+    "references",
+    "subtree",
+]

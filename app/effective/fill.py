@@ -1,0 +1,97 @@
+"""Owns what becomes of secret references: filled in, masked, left as written, or listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+
+from app.effective.keys import child_text
+from app.effective.limits import (
+    MAX_DEPTH,
+    Malformed,
+    checked_float,
+    checked_integer,
+    checked_text,
+)
+from app.model import MASK, Json, Node, Reference, Template
+
+
+def fill(values: Mapping[str, Node], lookup: Callable[[Reference], Json]) -> dict[str, Json]:
+    """The configuration with secrets in it, in one pass: what `lookup` returns is never scanned again.
+
+    A whole value keeps the secret's type; inline, scalars are written as JSON writes them, strings as they are.
+    `lookup` is called once per place. Raises ValueError naming the key path (never the value) when a map or list
+    stands inline or a secret is nothing that JSON can carry; whatever `lookup` raises passes through. Pure; any thread.
+    """
+
+    def resolve(template: Template, key: str) -> Json:
+        try:
+            if len(template.parts) == 1 and isinstance(template.parts[0], Reference):
+                return _checked(lookup(template.parts[0]), 0)
+            return "".join(part if isinstance(part, str) else _inline(lookup(part)) for part in template.parts)
+        except Malformed as exc:
+            raise ValueError(f"{key}: {exc.reason}") from None
+
+    return {key: _rendered(node, child_text("", key), resolve) for key, node in values.items()}
+
+
+def mask(values: Mapping[str, Node]) -> dict[str, Json]:
+    """The configuration with each leaf that holds a reference replaced by MASK, whole."""
+    return {key: _rendered(node, key, lambda _template, _key: MASK) for key, node in values.items()}
+
+
+def as_written(values: Mapping[str, Node]) -> dict[str, Json]:
+    """The configuration with references as their text."""
+    return {key: _rendered(node, key, lambda template, _key: template.text) for key, node in values.items()}
+
+
+def references(values: Mapping[str, Node]) -> Mapping[Reference, tuple[str, ...]]:
+    """Each reference with the key paths that hold it, in the order of the configuration."""
+    found: dict[Reference, dict[str, None]] = {}
+    for key, node in values.items():
+        for template, text in _templates(node, child_text("", key)):
+            for reference in template.references:
+                found.setdefault(reference, {})[text] = None
+    return MappingProxyType({reference: tuple(keys) for reference, keys in found.items()})
+
+
+def _rendered(node: Node, key: str, resolve: Callable[[Template, str], Json]) -> Json:
+    if isinstance(node, dict):
+        return {name: _rendered(child, child_text(key, name), resolve) for name, child in node.items()}
+    if isinstance(node, list):
+        return [_rendered(child, child_text(key, index), resolve) for index, child in enumerate(node)]
+    return resolve(node, key) if isinstance(node, Template) else node
+
+
+def _templates(node: Node, key: str) -> Iterator[tuple[Template, str]]:
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from _templates(child, child_text(key, name))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _templates(child, child_text(key, index))
+    elif isinstance(node, Template):
+        yield node, key
+
+
+def _inline(value: Json) -> str:
+    if isinstance(value, dict | list):
+        raise Malformed("a secret that is a map or list cannot stand inside a text")
+    _checked(value, 0)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _checked(value: Json, depth: int) -> Json:
+    """A fresh copy of a secret's value, so that no caller can change the cached one."""
+    if depth > MAX_DEPTH:
+        raise Malformed(f"a secret is nested deeper than {MAX_DEPTH}")
+    if isinstance(value, dict):
+        return {checked_text(name): _checked(child, depth + 1) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_checked(child, depth + 1) for child in value]
+    if isinstance(value, str):
+        return checked_text(value)
+    if isinstance(value, float):
+        return checked_float(value)
+    return value if value is None or isinstance(value, bool) else checked_integer(value)

@@ -1,0 +1,221 @@
+"""ConfigEngine: the one pipeline. A request comes in, the installed world answers; a new world is installed whole."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from app.cache import LocalCache
+from app.engine.answer import Answer, ReadRequest, entity_tag, media_type, write
+from app.engine.files import FileAnswer, PlainFiles
+from app.engine.resolver import Resolution, Resolver
+from app.engine.targets import Targets
+from app.engine.world import Head, World
+from app.errors import Behind, Overloaded, RepositoryUnavailable, UnknownTarget
+from app.model import Stale, StaleReason, Target
+from app.notify import ConfigChangeNotifier, Rev, Subscriber
+from app.secrets import SecretStore
+
+#: A slice of work before the worker looks after its requests again, in seconds.
+SLICE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A Resolution beside everything that makes its answer stale at this moment."""
+
+    resolution: Resolution
+    stale: tuple[Stale, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Bytes that were written for exactly this Resolution (the same object, so the same secrets) and staleness."""
+
+    resolution: Resolution
+    stale: tuple[Stale, ...]
+    body: bytes
+
+
+class ConfigEngine:
+    """Answers reads and tells streams. Thread-safe: threads share one immutable World by swapping one reference.
+
+    `hint` asks the host's puller to fetch; `on_read` is told of every answer (audit hangs on it); `catch_up` is how
+    many seconds a read waits for a rev that its caller has already seen.
+    """
+
+    def __init__(
+        self,
+        targets: Targets,
+        resolver: Resolver,
+        files: PlainFiles,
+        notifier: ConfigChangeNotifier,
+        store: SecretStore,
+        *,
+        hint: Callable[[], object],
+        on_read: Callable[[ReadRequest, Resolution], None],
+        catch_up: float,
+        accept_empty: bool = True,
+    ) -> None:
+        self._targets = targets
+        self._resolver = resolver
+        self._files = files
+        self.notifier = notifier
+        self._store = store
+        self._hint = hint
+        self._on_read = on_read
+        self._catch_up = catch_up
+        self._accept_empty = accept_empty
+        self._written: LocalCache[tuple[object, ...], _Written] = LocalCache(4096)
+        self._world: World | None = None
+        self._swapped = threading.Condition()  # guards the swap of _world for those who wait for a newer one
+
+    @property
+    def world(self) -> World:
+        """What is installed. Raises RepositoryUnavailable before the first clone has succeeded."""
+        world = self._world
+        if world is None:
+            raise RepositoryUnavailable("no configuration has been fetched yet", retry_after=2)
+        return world
+
+    @property
+    def ready(self) -> bool:
+        return self._world is not None
+
+    # Reading
+
+    def read(self, request: ReadRequest) -> Answer:
+        """Answer a read; waits for a change when asked to.
+
+        Raises UnknownLabel, UnknownTarget, UnknownKey, BadConfiguration, SecretRefused, FormatCollision, BadInput,
+        RepositoryUnavailable, SecretsUnavailable, Behind, Overloaded.
+        """
+        answer, resolution = self._read(request)
+        if answer.body is None and request.wait > 0:
+            answer, resolution = self._read_after_change(request, resolution.target)
+        self._on_read(request, resolution)
+        return answer
+
+    def file(self, request: ReadRequest, path: str, *, raw: bool) -> FileAnswer:
+        """A plain file beside the configuration; `raw`: its bytes as they are. Raises UnknownFile, and as `read`."""
+        world, head, target = self._locate(request)
+        current = self.current(world, target, head)
+        answer = self._files.read(current.resolution, request.view, path, raw=raw)
+        self._on_read(request, current.resolution)
+        return replace(answer, rev=world.rev, stale=current.stale)
+
+    def target(self, world: World, service: str, envs: tuple[str, ...], label: str | None) -> tuple[Head, Target]:
+        """The coordinates with the label resolved. Raises UnknownLabel, UnknownTarget."""
+        return self._targets.locate(world, service, envs, label)
+
+    def current(self, world: World, target: Target, head: Head) -> Current:
+        """What `target` is in `world`. Raises as `read` does."""
+        protected = self._targets.is_protected(world, head)
+        resolution = self._resolver.resolve(world, head, target, protected=protected)
+        if not self._accept_empty and not self._configures(resolution):
+            raise UnknownTarget("nothing configures this service")
+        return Current(resolution, (*resolution.stale, *world.stale, *self._vault_stale(resolution)))
+
+    def inputs(self, target: Target) -> tuple[str, ...]:
+        return self._resolver.inputs(target)
+
+    def _read(self, request: ReadRequest) -> tuple[Answer, Resolution]:
+        world, head, target = self._locate(request)
+        current = self.current(world, target, head)
+        resolution = current.resolution
+        tag = entity_tag(request, resolution)
+        body = None if tag in request.etags or "*" in request.etags else self._body(request, current)
+        return (
+            Answer(
+                body=body,
+                media_type=media_type(request.format),
+                etag=tag,
+                version=resolution.version,
+                rev=world.rev,
+                topic=target.topic,
+                stale=current.stale,
+                config_etag=resolution.etag,
+            ),
+            resolution,
+        )
+
+    def _locate(self, request: ReadRequest) -> tuple[World, Head, Target]:
+        world = self._caught_up(request.seen) if request.seen else self.world
+        return world, *self._targets.locate(world, request.service, request.envs, request.label)
+
+    def _body(self, request: ReadRequest, current: Current) -> bytes:
+        target = current.resolution.target
+        key = (target, request.view, request.format, request.key, request.flat, request.explain)
+        known = self._written.get(key)
+        if known is not None and known.resolution is current.resolution and known.stale == current.stale:
+            return known.body
+        body = write(request, current.resolution, current.stale)
+        self._written.put(key, _Written(current.resolution, current.stale, body))
+        return body
+
+    def _vault_stale(self, resolution: Resolution) -> Iterator[Stale]:
+        if resolution.secrets.stale:
+            since = self._store.status()["since"]
+            yield Stale(StaleReason.VAULT, str(since or ""))
+
+    def _configures(self, resolution: Resolution) -> bool:
+        service = resolution.target.service
+        names = (path.rpartition("/")[2] for path in resolution.effective.paths)
+        return any(name.startswith((f"{service}.", f"{service}-")) for name in names)
+
+    def _caught_up(self, seen: Rev) -> World:
+        """The world, once it has reached `seen`. Another epoch's rev says nothing, so it is not waited for."""
+
+        def reached() -> bool:
+            rev = self.world.rev
+            return rev.epoch != seen.epoch or rev.seq >= seen.seq
+
+        if not reached():
+            self._hint()
+            with self._swapped:
+                if not self._swapped.wait_for(reached, self._catch_up):
+                    raise Behind("this host has not caught up with the revision you have seen", self._catch_up)
+        return self.world
+
+    def _read_after_change(self, request: ReadRequest, target: Target) -> tuple[Answer, Resolution]:
+        """Listen, look again (so that nothing falls in between), and answer on the first change that counts."""
+        deadline = time.monotonic() + request.wait
+        with self._listening(target) as subscriber:
+            while True:
+                subscriber.wake.clear()
+                answer, resolution = self._read(request)
+                remaining = deadline - time.monotonic()
+                if answer.body is not None or remaining <= 0 or self.notifier.draining:
+                    return answer, resolution
+                subscriber.wake.wait(remaining)
+
+    @contextmanager
+    def _listening(self, target: Target) -> Iterator[_Listener]:
+        subscriber = _Listener()
+        if not self.notifier.join(subscriber):
+            raise Overloaded("this worker holds as many streams as it may")
+        try:
+            self.notifier.subscribe(subscriber, target, self.inputs(target))
+            yield subscriber
+        finally:
+            self.notifier.leave(subscriber, [target])
+
+    # Installing
+
+    def swap(self, world: World) -> None:
+        """Make `world` what is read from now on, and wake who waited for it."""
+        with self._swapped:
+            self._world = world
+            self._swapped.notify_all()
+
+
+class _Listener(Subscriber):
+    """A subscriber whose wake-up is an Event of its own."""
+
+    wake: threading.Event
+
+    def __init__(self) -> None:
+        super().__init__(threading.Event())

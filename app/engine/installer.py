@@ -1,0 +1,149 @@
+"""Brings a worker to what is announced: choose the cursor to believe, look at what it touches, swap, wake."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from app.engine.engine import SLICE, ConfigEngine, Current
+from app.engine.loader import Trees
+from app.engine.world import World, world_of
+from app.errors import BusUnavailable, ConfigServerError
+from app.model import SecretPath, Stale, StaleReason, Target
+from app.notify import Cursor, CursorStore, HeadsFile, HostState, now_text
+from app.repository import GitConfigBackend
+
+log = logging.getLogger(__name__)
+
+
+class Installer:
+    """`follow` is one unit of work, called by one thread at a time; `on_behind` asks for a fetch."""
+
+    def __init__(
+        self,
+        engine: ConfigEngine,
+        repository: GitConfigBackend,
+        trees: Trees,
+        store: CursorStore,
+        heads: HeadsFile,
+        *,
+        on_behind: Callable[[], object],
+        on_installed: Callable[[World, float, int], None],
+    ) -> None:
+        self._engine = engine
+        self._repository = repository
+        self._trees = trees
+        self._store = store
+        self._heads = heads
+        self._on_behind = on_behind
+        self._on_installed = on_installed
+
+    def follow(self) -> bool:
+        """Install what is announced, if it differs from what is installed. True when something was swapped in."""
+        host = self._heads.read()
+        cursor = self._believed(host)
+        if cursor is None:
+            return False
+        former = self._engine.world if self._engine.ready else None
+        stale = self._git_stale(host)
+        world = world_of(cursor, stale)
+        if former is not None and self._same(former, world):
+            return False
+        if not self._holds_all(former, world):
+            self._on_behind()
+            if former is None:
+                return False
+            world = self._behind(former, stale)
+            if self._same(former, world):
+                return False
+        started = time.perf_counter()
+        woken = self._install(former, world)
+        self._on_installed(world, time.perf_counter() - started, woken)
+        return True
+
+    def _believed(self, host: HostState | None) -> Cursor | None:
+        """The shared cursor, unless it is away or has lost something that this host has seen: then the host's own."""
+        try:
+            shared = self._store.read()
+        except BusUnavailable:
+            shared = None
+        if shared is not None and not (host and shared.is_behind(host.seen)):
+            return shared
+        return host.cursor if host else None
+
+    def _git_stale(self, host: HostState | None) -> tuple[Stale, ...]:
+        since = host.git_failing_since if host else None
+        return (Stale(StaleReason.GIT, since),) if since else ()
+
+    def _same(self, former: World, world: World) -> bool:
+        return former.rev == world.rev and former.stale == world.stale
+
+    def _holds_all(self, former: World | None, world: World) -> bool:
+        """Whether the mirror of this host has every commit that moved. Only then is all of `rev` readable here."""
+        known = {head.commit for head in former.heads.values()} if former else set()
+        return all(head.commit in known or self._repository.has(head.commit) for head in world.heads.values())
+
+    def _behind(self, former: World, stale: tuple[Stale, ...]) -> World:
+        known = next((each for each in former.stale if each.reason is StaleReason.BEHIND), None)
+        return replace(former, stale=(*stale, known or Stale(StaleReason.BEHIND, now_text())))
+
+    def _install(self, former: World | None, world: World) -> int:
+        """Resolve what the move touches before anybody is told of it; then swap, then wake. Returns how many."""
+        moved = self._moved(former, world) if former else set()
+        self._engine.swap(world)
+        return self._engine.notifier.wake(moved)
+
+    def _moved(self, former: World, world: World) -> set[Target]:
+        if former.stale != world.stale or former.rev.epoch != world.rev.epoch:
+            return set(self._engine.notifier.targets())
+        touched = self._touched_by_commits(former, world) | self._touched_by_secrets(former, world)
+        moved: set[Target] = set()
+        pause_at = time.perf_counter() + SLICE
+        for target in touched:
+            if self._differs(former, world, target):
+                moved.add(target)
+            if time.perf_counter() > pause_at:
+                time.sleep(0)  # let requests of this worker in between
+                pause_at = time.perf_counter() + SLICE
+        return moved
+
+    def _touched_by_commits(self, former: World, world: World) -> set[Target]:
+        notifier = self._engine.notifier
+        touched: set[Target] = set()
+        listened = {target.label for target in notifier.targets()}
+        for label in listened:
+            old, new = former.heads.get(label), world.heads.get(label)
+            if old is None or new is None:
+                if old is not new:
+                    touched.update(target for target in notifier.targets() if target.label == label)
+            elif old.commit != new.commit:
+                touched |= notifier.affected(label, self._trees.advance(old.commit, new.commit))
+        return touched
+
+    def _touched_by_secrets(self, former: World, world: World) -> set[Target]:
+        rotated = {path for path, known in world.secrets.items() if former.secrets.get(path, known) != known}
+        if not rotated:
+            return set()
+        return {target for target in self._engine.notifier.targets() if rotated & set(self._paths(former, target))}
+
+    def _paths(self, world: World, target: Target) -> Iterator[SecretPath]:
+        current = self._current(world, target)
+        if isinstance(current, Current):
+            for reference in current.resolution.effective.references:
+                yield SecretPath(reference.alias, reference.path)
+
+    def _differs(self, former: World, world: World, target: Target) -> bool:
+        """Whether a subscriber would see another configuration or another staleness. A comment moves nobody."""
+        before, after = self._current(former, target), self._current(world, target)
+        if isinstance(before, Current) and isinstance(after, Current):
+            return (before.resolution.etag, before.stale) != (after.resolution.etag, after.stale)
+        return True
+
+    def _current(self, world: World, target: Target) -> Current | ConfigServerError:
+        try:
+            head, located = self._engine.target(world, target.service, target.envs, target.label)
+            return self._engine.current(world, located, head)
+        except ConfigServerError as failure:
+            return failure

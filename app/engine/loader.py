@@ -1,0 +1,151 @@
+"""From a target and a commit to its Effective: which files, parsed once per blob, folded once per content."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+from app.cache import LocalCache, SharedCache
+from app.effective import LOADER_VERSION, Candidate, candidates, decode, encode, fold, ordered, parse
+from app.errors import BadConfiguration
+from app.model import Blob, Effective, Source, Target, Tree
+from app.repository import BlobTooLarge, GitConfigBackend
+
+MAX_FILE = 1 << 20
+_REFUSED = {"120000": "a symbolic link, which is not followed", "160000": "a submodule, which is not read"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A BadConfiguration to be raised again: an exception kept for long would keep its frames alive."""
+
+    path: str
+    line: int | None
+    reason: str
+
+
+class Trees:
+    """The trees of the commits in use, each new one made from one at hand by its difference. Thread-safe."""
+
+    def __init__(self, repository: GitConfigBackend, capacity: int = 16) -> None:
+        self._repository = repository
+        self._trees: LocalCache[str, Tree] = LocalCache(capacity)
+        self._latest: Tree | None = None
+        self._reading = Lock()  # held while Git is asked, so that each tree is read once however many want it
+
+    def at(self, commit: str) -> Tree:
+        """The tree of `commit`. Raises ObjectLost when the mirror has no such commit, RepositoryUnavailable."""
+        tree = self._trees.get(commit)
+        if tree is not None:
+            return tree
+        with self._reading:
+            tree = self._trees.get(commit)
+            if tree is None:
+                base = self._latest
+                tree = self._repository.advance(base, commit)[0] if base else self._repository.tree(commit)
+                self._keep(tree)
+        return tree
+
+    def advance(self, old: str, new: str) -> frozenset[str]:
+        """Make the tree of `new` ready and tell the paths in which it differs from `old`."""
+        base = self.at(old)
+        with self._reading:
+            tree, changed = self._repository.advance(base, new)
+            self._keep(tree)
+        return changed
+
+    def _keep(self, tree: Tree) -> None:
+        self._trees.put(tree.commit, tree)
+        self._latest = tree
+
+
+class Loader:
+    """Thread-safe. `search_paths` are the folders of the configuration repository, weakest first."""
+
+    def __init__(
+        self,
+        repository: GitConfigBackend,
+        shared: SharedCache,
+        *,
+        search_paths: Sequence[str],
+        on_lookup: Callable[[str, bool], None],
+        on_resolved: Callable[[float], None],
+    ) -> None:
+        self._repository = repository
+        self._shared = shared
+        self._search_paths = tuple(search_paths)
+        self._on_lookup = on_lookup
+        self._on_resolved = on_resolved
+        self._sources: LocalCache[tuple[str, str], tuple[Source, ...]] = LocalCache(
+            4096, on_lookup=lambda hit: on_lookup("parse", hit)
+        )
+        self._folded: LocalCache[str, Effective | _Broken] = LocalCache(
+            4096, on_lookup=lambda hit: on_lookup("local", hit)
+        )
+        self._candidates: LocalCache[Target, tuple[Candidate, ...]] = LocalCache(4096)
+
+    def candidates(self, target: Target) -> tuple[Candidate, ...]:
+        """Every file that would configure the target, strongest first, absent ones too."""
+        found = self._candidates.get(target)
+        if found is None:
+            found = candidates(target, self._search_paths)
+            self._candidates.put(target, found)
+        return found
+
+    def load(self, target: Target, tree: Tree) -> Effective:
+        """The Effective of `target` at the tree's commit. Raises BadConfiguration, RepositoryUnavailable.
+
+        The result depends on nothing but the target's coordinates and the content of its files, which is its key in
+        the caches; so it is shared by all commits, workers and hosts that hold the same files.
+        """
+        files = [(each.path, tree.blobs[each.path]) for each in self.candidates(target) if each.path in tree.blobs]
+        key = _content_key(target, files)
+        known = self._folded.get(key)
+        if known is None:
+            known = self._from_shared(key) or self._folded_anew(key, target, files)
+            self._folded.put(key, known)
+        if isinstance(known, _Broken):
+            raise BadConfiguration(known.path, known.line, known.reason)
+        return known
+
+    def _from_shared(self, key: str) -> Effective | None:
+        data = self._shared.get(key)
+        self._on_lookup("shared", data is not None)
+        return decode(data) if data is not None else None
+
+    def _folded_anew(self, key: str, target: Target, files: Sequence[tuple[str, Blob]]) -> Effective | _Broken:
+        started = time.perf_counter()
+        try:
+            effective = fold(ordered([self._parsed(path, blob) for path, blob in files]), target.envs)
+        except BadConfiguration as bad:
+            return _Broken(bad.path, bad.line, bad.reason)
+        self._on_resolved(time.perf_counter() - started)
+        self._shared.put(key, encode(effective))
+        return effective
+
+    def _parsed(self, path: str, blob: Blob) -> tuple[Source, ...]:
+        if blob.mode in _REFUSED:
+            raise BadConfiguration(path, None, _REFUSED[blob.mode])
+        key = (blob.id, path)
+        sources = self._sources.get(key)
+        if sources is None:
+            try:
+                data = self._repository.blob(blob.id, limit=MAX_FILE)
+            except BlobTooLarge as exc:
+                raise BadConfiguration(path, None, "the file is larger than 1 MiB") from exc
+            sources = parse(path, data)
+            self._sources.put(key, sources)
+        return sources
+
+
+def _content_key(target: Target, files: Sequence[tuple[str, Blob]]) -> str:
+    parts = [
+        str(LOADER_VERSION),
+        target.service,
+        target.env,
+        *(f"{path}\0{blob.mode} {blob.id}" for path, blob in files),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,211 @@
+"""The host's one puller: fetch, compare with what was announced before the fetch, announce, write heads.json."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from app.errors import BusUnavailable, RepositoryUnavailable
+from app.model import RefKind, Refs
+from app.notify import (
+    Cursor,
+    CursorStore,
+    HeadsFile,
+    Hints,
+    HostState,
+    LabelHead,
+    LocalCursorStore,
+    Rev,
+    host_epoch,
+    new_epoch,
+    now_text,
+)
+from app.repository import GitConfigBackend
+from app.scheduler import Outcome
+
+log = logging.getLogger(__name__)
+
+#: Told of what an auditor wants to know: ("rewritten" | "deleted", label, former commit, new commit or None).
+OnHistory = Callable[[str, str, str, str | None], None]
+OnFetched = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    label: str
+    head: LabelHead
+    rewrites: str | None  # the former commit, when the new one does not follow from it
+
+
+class Puller:
+    """`tick` is one unit of work; called by the one thread that holds the mirror's lock.
+
+    `confirm_after` is in seconds: a head that does not descend from the former one (a forced push, or a Git replica
+    that lags behind) is announced only when a second fetch, that much later, says the same.
+    """
+
+    def __init__(
+        self,
+        repository: GitConfigBackend,
+        store: CursorStore,
+        heads: HeadsFile,
+        hints: Hints,
+        *,
+        default_label: str | None,
+        confirm_after: float,
+        on_history: OnHistory,
+        on_fetched: OnFetched,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._repository = repository
+        self._store = store
+        self._heads = heads
+        self._hints = hints
+        self._default_label = default_label
+        self._confirm_after = confirm_after
+        self._on_history = on_history
+        self._on_fetched = on_fetched
+        self._clock = clock
+        self._state = heads.read()
+        self._alone: LocalCursorStore | None = None
+        self._suspects: dict[str, tuple[str | None, float]] = {}
+
+    def tick(self) -> Outcome:
+        """Fetch once. Raises nothing that an unreachable Git or Redis causes."""
+        hint = self._hints.last()
+        store, before, lost = self._read_cursor()
+        started = time.perf_counter()
+        try:
+            refs = self._repository.fetch()
+        except RepositoryUnavailable as failure:
+            self._on_fetched("failed", time.perf_counter() - started)
+            log.warning("git.fetch_failed", extra={"reason": str(failure)})
+            self._remember_failure(hint)
+            return Outcome.FAILED
+        self._on_fetched("ok", time.perf_counter() - started)
+        try:
+            outcome = self._announce(store, before, refs, lost=lost)
+            now = store.read()
+        except BusUnavailable:
+            return Outcome.AGAIN  # Redis went away in between; the next round announces to this host alone
+        if now is not None and outcome is not Outcome.AGAIN:
+            self._write(HostState(now, None, self._seen_after(store, now), hint))
+        return outcome
+
+    def _read_cursor(self) -> tuple[CursorStore, Cursor | None, bool]:
+        """The store to announce to, what it holds, and whether it has lost what this host has seen there."""
+        try:
+            shared = self._store.read()
+        except BusUnavailable:
+            if self._alone is None:
+                self._alone = self._host_store()
+            return self._alone, self._alone.read(), False
+        self._alone = None
+        lost = shared is None or shared.is_behind(self._seen)
+        return self._store, shared, lost
+
+    def _host_store(self) -> LocalCursorStore:
+        """While Redis is away: the same heads, numbered by this host alone."""
+        known = self._state.cursor if self._state else None
+        return LocalCursorStore(replace(known, rev=Rev(host_epoch(), 1)) if known else None)
+
+    @property
+    def _seen(self) -> Rev | None:
+        return self._state.seen if self._state else None
+
+    def _seen_after(self, store: CursorStore, now: Cursor) -> Rev | None:
+        return now.rev if store is self._store else self._seen
+
+    def _announce(self, store: CursorStore, before: Cursor | None, refs: Refs, *, lost: bool) -> Outcome:
+        if before is None or lost:
+            return Outcome.MOVED if store.seed(before, self._seed(before, refs)) else Outcome.AGAIN
+        moves = [move for move in self._moves(before, refs) if self._is_certain(move)]
+        for move in moves:
+            if not store.announce(before, move.label, move.head):
+                return Outcome.AGAIN
+            self._tell(move)
+        if self._suspects:
+            return Outcome.SUSPECT
+        return Outcome.MOVED if moves else Outcome.UNCHANGED
+
+    def _seed(self, before: Cursor | None, refs: Refs) -> Cursor:
+        """A new epoch from what was just fetched; former heads and secrets' versions as far as this host knows them."""
+        known = before or (self._state.cursor if self._state else None)
+        at = now_text()
+        labels = {
+            name: replace(((known and known.labels.get(name)) or _NOWHERE).moved(kind, commit, at), seq=1)
+            for name, (kind, commit) in _wanted(refs).items()
+        }
+        above = max((rev.epoch for rev in (self._seen, before.rev if before else None) if rev), default="", key=_rank)
+        default = self._default(known, refs)
+        secrets = known.secrets if known else {}
+        return Cursor(Rev(new_epoch(above), 1), default, labels, secrets)
+
+    def _default(self, known: Cursor | None, refs: Refs) -> str:
+        """The setting, else what was resolved before (a remote that switches its HEAD moves nobody), else its HEAD."""
+        return self._default_label or (known.default_label if known else "") or refs.default or "main"
+
+    def _moves(self, before: Cursor, refs: Refs) -> list[_Move]:
+        at = now_text()
+        moves = []
+        wanted = _wanted(refs)
+        for name, (kind, commit) in wanted.items():
+            standing = before.labels.get(name, _NOWHERE)
+            if standing.commit != commit:
+                rewritten = standing.commit is not None and not self._repository.is_ancestor(standing.commit, commit)
+                moves.append(_Move(name, standing.moved(kind, commit, at), standing.commit if rewritten else None))
+        for name, standing in before.labels.items():
+            if name not in wanted and standing.commit is not None:
+                if name == before.default_label:
+                    log.error("git.default_label_deleted", extra={"label": name})
+                else:
+                    moves.append(_Move(name, standing.moved(standing.kind, None, at), standing.commit))
+        self._suspects = {move.label: self._suspects[move.label] for move in moves if move.label in self._suspects}
+        return moves
+
+    def _is_certain(self, move: _Move) -> bool:
+        if move.rewrites is None:
+            self._suspects.pop(move.label, None)
+            return True
+        commit, since = self._suspects.get(move.label, ("", 0.0))
+        if commit != move.head.commit:
+            self._suspects[move.label] = (move.head.commit, self._clock())
+            return False
+        if self._clock() - since < self._confirm_after:
+            return False
+        del self._suspects[move.label]
+        return True
+
+    def _tell(self, move: _Move) -> None:
+        if move.rewrites is not None:
+            self._repository.pin(move.rewrites)
+            what = "rewritten" if move.head.commit else "deleted"
+            self._on_history(what, move.label, move.rewrites, move.head.commit)
+
+    def _remember_failure(self, hint: int) -> None:
+        if self._state is not None:
+            since = self._state.git_failing_since or now_text()
+            self._write(replace(self._state, git_failing_since=since, hint=hint))
+
+    def _write(self, state: HostState) -> None:
+        self._state = state
+        try:
+            self._heads.write(state)
+        except OSError as exc:
+            log.error("heads.not_written", extra={"reason": exc.strerror})
+
+
+_NOWHERE = LabelHead(RefKind.BRANCH, None, 0, "")
+
+
+def _wanted(refs: Refs) -> Mapping[str, tuple[RefKind, str]]:
+    """Every label of the repository; a branch hides a tag of the same name."""
+    tags = {name: (RefKind.TAG, commit) for name, commit in refs.tags.items()}
+    return tags | {name: (RefKind.BRANCH, commit) for name, commit in refs.branches.items()}
+
+
+def _rank(epoch: str) -> tuple[int, str]:
+    number = epoch.partition("-")[0]
+    return (int(number) if number.isdigit() else 0, epoch)

@@ -1,0 +1,226 @@
+"""What a target's configuration is now: at the head, or at the last good version when the head is bad for it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeAlias
+
+from app.cache import LocalCache
+from app.effective import as_written, fill, fingerprint, mask
+from app.engine.loader import Loader, Trees
+from app.engine.vault_in import Denied, SecretReader, Secrets
+from app.engine.world import Head, World
+from app.errors import BadConfiguration, ConfigServerError, SecretRefused, SecretsUnavailable, Unprocessable
+from app.model import Effective, Json, RefKind, Stale, StaleReason, Target, View
+from app.notify import Announced, Rev
+from app.repository import GitConfigBackend, ObjectLost
+from app.secrets.flight import SingleFlight
+
+#: How many first-parent commits that touch a target's files are tried when no announced head is good.
+LAST_GOOD_DEPTH = 50
+REFUSAL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The answer for one target, before it is written in a format.
+
+    `version` is the commit of the content and `head` that of the label. `stale` tells why they differ. `unresolved`
+    are the keys whose references stay as written because the label is not protected.
+    """
+
+    target: Target
+    effective: Effective
+    secrets: Secrets
+    version: str
+    head: str
+    etag: str
+    stale: tuple[Stale, ...] = ()
+    unresolved: tuple[str, ...] = ()
+
+    def document(self, view: View) -> dict[str, Json]:
+        """The configuration as `view` may see it. Plaintext secrets in it for View.RESOLVED: do not keep it."""
+        if view is View.MASKED:
+            return mask(self.effective.values)
+        if self.unresolved:
+            return as_written(self.effective.values)
+        return fill(self.effective.values, self.secrets.lookup)
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        return frozenset(self.effective.origins)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """A Resolution, and until when (monotonic seconds) it may be used before the head is tried again."""
+
+    resolution: Resolution
+    retry_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A failure, and until when its next caller is told so without asking again. Keeps a crowd off Vault and Git."""
+
+    failure: ConfigServerError
+    retry_at: float
+
+
+#: target, the label's commit, and whether secrets may be filled in there.
+_Key: TypeAlias = tuple[Target, str, bool]
+
+
+class Resolver:
+    """Thread-safe. `etag_key` is secret: from an etag nobody can guess what it stands for."""
+
+    def __init__(
+        self,
+        repository: GitConfigBackend,
+        trees: Trees,
+        loader: Loader,
+        reader: SecretReader,
+        *,
+        etag_key: bytes,
+        retry_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._repository = repository
+        self._trees = trees
+        self._loader = loader
+        self._reader = reader
+        self._etag_key = etag_key
+        self._retry_seconds = retry_seconds
+        self._clock = clock
+        self._remembered: LocalCache[_Key, _Remembered] = LocalCache(4096)
+        self._refused: LocalCache[tuple[_Key, Rev], _Refused] = LocalCache(1024)
+        self._held_back: dict[Target, Stale] = {}
+        self._served: LocalCache[Target, Resolution] = LocalCache(4096)
+        self._flights: SingleFlight[tuple[_Key, Rev], Resolution] = SingleFlight()
+
+    def resolve(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
+        """The configuration of `target` where `head` stands.
+
+        Raises BadConfiguration or SecretRefused when neither the head nor an older version is good, SecretsUnavailable
+        when Vault does not answer and nothing is held, RepositoryUnavailable, ObjectLost.
+        """
+        key = (target, head.commit, protected)
+        known = self._remembered.get(key)
+        if known is not None and self._clock() < known.retry_at:
+            fresh = self._with_current_secrets(known.resolution, world, protected=protected)
+            if fresh is not None:
+                return fresh
+        refused = self._refused.get((key, world.rev))
+        if refused is not None and self._clock() < refused.retry_at:
+            raise copy.copy(refused.failure)
+        return self._flights.do((key, world.rev), lambda: self._resolve_anew(world, head, target, protected=protected))
+
+    def held_back(self) -> Mapping[Target, Stale]:
+        """The targets that this worker serves from an older version, and why."""
+        return dict(self._held_back)
+
+    def inputs(self, target: Target) -> tuple[str, ...]:
+        """Every path whose change can change this target, absent files too."""
+        return tuple(candidate.path for candidate in self._loader.candidates(target))
+
+    def _with_current_secrets(self, known: Resolution, world: World, *, protected: bool) -> Resolution | None:
+        """`known` with its secrets as announced now; None when they cannot be had and the long way must be gone."""
+        if not known.secrets.by_reference:
+            return known
+        try:
+            secrets = self._reader.read(known.effective, world.secrets)
+        except (SecretRefused, SecretsUnavailable):
+            return None
+        if secrets.same_as(known.secrets):
+            return known
+        fresh = replace(known, secrets=secrets, etag=self._etag(known.effective, secrets))
+        self._remember(fresh, protected=protected)
+        return fresh
+
+    def _resolve_anew(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
+        try:
+            resolution = self._good(world, head, target, protected=protected)
+        except (Unprocessable, SecretsUnavailable) as failure:
+            refused = _Refused(copy.copy(failure), self._clock() + REFUSAL_SECONDS)
+            self._refused.put(((target, head.commit, protected), world.rev), refused)
+            raise
+        self._remember(resolution, protected=protected)
+        return resolution
+
+    def _good(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
+        try:
+            return self._at(world, head, target, head.commit, protected=protected)
+        except Unprocessable as failure:
+            if head.kind is not RefKind.BRANCH or (isinstance(failure, Denied) and failure.in_use):
+                raise
+            return self._last_good(world, head, target, failure, protected=protected)
+        except SecretsUnavailable:
+            return self._last_served(world, head, target)
+
+    def _remember(self, resolution: Resolution, *, protected: bool) -> None:
+        waiting = any(stale.reason in {StaleReason.SECRET, StaleReason.VAULT} for stale in resolution.stale)
+        retry_at = self._clock() + self._retry_seconds if waiting else float("inf")
+        remembered = _Remembered(resolution, retry_at)
+        self._remembered.put((resolution.target, resolution.head, protected), remembered)
+        self._served.put(resolution.target, resolution)
+        if resolution.stale:
+            self._held_back[resolution.target] = resolution.stale[0]
+        else:
+            self._held_back.pop(resolution.target, None)
+
+    def _at(self, world: World, head: Head, target: Target, commit: str, *, protected: bool) -> Resolution:
+        effective = self._loader.load(target, self._trees.at(commit))
+        if not protected:
+            unresolved = tuple(key for keys in effective.references.values() for key in keys)
+            secrets = Secrets({})
+        else:
+            unresolved = ()
+            self._reader.check(effective, target)
+            secrets = self._reader.read(effective, world.secrets)
+        etag = self._etag(effective, secrets)
+        return Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved)
+
+    def _last_good(
+        self, world: World, head: Head, target: Target, failure: Unprocessable, *, protected: bool
+    ) -> Resolution:
+        """The newest good version before the head, or `failure` again when there is none."""
+        reason = StaleReason.SECRET if isinstance(failure, Denied) else StaleReason.INVALID
+        culprit = Announced(head.commit, head.at)
+        for former in self._former_versions(head, target):
+            try:
+                good = self._at(world, head, target, former.commit, protected=protected)
+            except (BadConfiguration, SecretRefused, ObjectLost):
+                culprit = former if former.at else culprit
+                continue
+            return replace(good, stale=(Stale(reason, culprit.at, culprit.commit),))
+        raise failure
+
+    def _former_versions(self, head: Head, target: Target) -> Iterator[Announced]:
+        """Announced heads first, newest first: all hosts know the same ones. Then the history of the files."""
+        yield from head.former
+        tried = {former.commit for former in head.former}
+        for commit in self._repository.first_parents(head.commit, self.inputs(target), limit=LAST_GOOD_DEPTH):
+            if commit not in tried:
+                yield Announced(commit, "")
+
+    def _last_served(self, world: World, head: Head, target: Target) -> Resolution:
+        """While Vault does not answer: what this worker served before, if its own secrets are still at hand."""
+        served = self._served.get(target)
+        if served is None:
+            raise SecretsUnavailable("the secrets of this configuration cannot be read at the moment")
+        secrets = self._reader.read(served.effective, world.secrets)
+        stale = Stale(StaleReason.VAULT, head.at, head.commit)
+        etag = self._etag(served.effective, secrets)
+        return replace(served, secrets=secrets, head=head.commit, etag=etag, stale=(stale,))
+
+    def _etag(self, effective: Effective, secrets: Secrets) -> str:
+        versions: Mapping[str, int] = secrets.versions
+        text = fingerprint(effective) + b"\0" + json.dumps(versions, sort_keys=True).encode()
+        return hmac.digest(self._etag_key, text, hashlib.sha256).hex()[:32]

@@ -1,0 +1,73 @@
+"""Which coordinates exist, where their label stands, and whether secrets may be filled in there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.cache import LocalCache
+from app.engine.world import Head, World
+from app.errors import UnknownLabel, UnknownTarget
+from app.model import COMMIT, RefKind, Target
+from app.repository import GitConfigBackend
+
+
+class Targets:
+    """Thread-safe. `envs` are the legal envs (empty: all); `secret_labels` are protected beside the default label."""
+
+    def __init__(self, repository: GitConfigBackend, *, envs: Sequence[str], secret_labels: Sequence[str]) -> None:
+        self._repository = repository
+        self._envs = frozenset(envs)
+        self._secret_labels = tuple(secret_labels)
+        # Reachability asks Git, so it is remembered per revision: a branch that goes takes its commits with it.
+        self._reachable: LocalCache[tuple[str, str], bool] = LocalCache(1024)
+        self._ancestors: LocalCache[tuple[str, str], bool] = LocalCache(1024)
+
+    def locate(self, world: World, service: str, envs: tuple[str, ...], label: str | None) -> tuple[Head, Target]:
+        """The head of the label and the target with the label's name filled in. Raises UnknownTarget, UnknownLabel."""
+        if self._envs:
+            self._check_names(service, envs)
+        head = self._head(world, label)
+        return head, Target(service, envs, head.label)
+
+    def is_protected(self, world: World, head: Head) -> bool:
+        """The label policy: else whoever can push a branch could read production's secrets."""
+        protected = (world.default_label, *self._secret_labels)
+        if head.kind is RefKind.BRANCH:
+            return head.label in protected
+        if head.kind is RefKind.TAG and head.label in self._secret_labels:
+            return True
+        tips = [world.heads[name].commit for name in protected if name in world.heads]
+        return any(self._is_ancestor(head.commit, tip) for tip in tips)
+
+    def _check_names(self, service: str, envs: tuple[str, ...]) -> None:
+        """`pay` + `admin-prod` and `pay-admin` + `prod` name the same file; the list of envs tells them apart."""
+        if not self._envs.issuperset(envs):
+            raise UnknownTarget("no such env")
+        if any(service.endswith(f"-{env}") for env in self._envs):
+            raise UnknownTarget("a service's name may not end in -ENV")
+
+    def _head(self, world: World, label: str | None) -> Head:
+        name = world.default_label if label is None else label
+        head = world.heads.get(name)
+        if head is not None:
+            return head
+        if COMMIT.fullmatch(name) and self._is_reachable(world, name):
+            return Head(name, RefKind.COMMIT, name, "")
+        raise UnknownLabel("no branch, tag or reachable commit has this name")
+
+    def _is_reachable(self, world: World, commit: str) -> bool:
+        key = (str(world.rev), commit)
+        known = self._reachable.get(key)
+        if known is None:
+            known = self._repository.reachable(commit)
+            self._reachable.put(key, known)
+        return known
+
+    def _is_ancestor(self, commit: str, tip: str) -> bool:
+        if commit == tip:
+            return True
+        known = self._ancestors.get((commit, tip))
+        if known is None:
+            known = self._repository.is_ancestor(commit, tip)
+            self._ancestors.put((commit, tip), known)
+        return known

@@ -1,0 +1,109 @@
+"""Which secrets an Effective needs, at which versions, read and ready to be filled in on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from app.cache import LocalCache
+from app.errors import SecretRefused
+from app.model import Effective, Json, Reference, Secret, SecretPath, Target
+from app.secrets import Known, PathPolicy, SecretDenied, SecretStore, value_of
+
+#: (path, what was found) -> what all workers agree on, None when nobody can be asked now. See CursorStore.adopt.
+Adopt = Callable[[SecretPath, Known], Known | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The documents behind the references of one Effective. Plaintext; never leaves the process."""
+
+    by_reference: Mapping[Reference, Secret]
+
+    def lookup(self, reference: Reference) -> Json:
+        return value_of(self.by_reference[reference], reference.key)
+
+    @property
+    def stale(self) -> bool:
+        """Whether one of them is served from memory because Vault does not answer."""
+        return any(secret.stale for secret in self.by_reference.values())
+
+    @property
+    def versions(self) -> Mapping[str, int]:
+        """What the etag covers of the secrets: versions, never content."""
+        return {reference.text: secret.version for reference, secret in self.by_reference.items()}
+
+    def same_as(self, other: Secrets) -> bool:
+        """Whether nothing was read anew in between: the very same documents."""
+        mine, theirs = self.by_reference, other.by_reference
+        return len(mine) == len(theirs) and all(theirs.get(key) is secret for key, secret in mine.items())
+
+
+class Denied(SecretRefused):
+    """Vault says 403 or 404. `in_use`: it was served before, so this is a withdrawal and no new mistake."""
+
+    def __init__(self, keys: tuple[str, ...], *, in_use: bool) -> None:
+        super().__init__(keys)
+        self.in_use = in_use
+
+
+class SecretReader:
+    """Applies the path policy, then asks the store. Thread-safe."""
+
+    def __init__(self, store: SecretStore, policy: PathPolicy, aliases: frozenset[str], adopt: Adopt) -> None:
+        self._store = store
+        self._policy = policy
+        self._aliases = aliases
+        self._adopt = adopt
+        self._adopted: LocalCache[SecretPath, Known] = LocalCache(10_000)
+
+    def check(self, effective: Effective, target: Target) -> None:
+        """Raise SecretRefused, naming the properties, if a reference is not this target's to use. Asks nobody."""
+        refused = [
+            key
+            for reference, keys in effective.references.items()
+            if reference.alias not in self._aliases or not self._policy.allows(reference, target)
+            for key in keys
+        ]
+        if refused:
+            raise SecretRefused(refused)
+
+    def read(self, effective: Effective, announced: Mapping[SecretPath, Known]) -> Secrets:
+        """Read every document once, at the announced version. Raises Denied, SecretsUnavailable."""
+        documents: dict[tuple[SecretPath, int | None], Secret] = {}
+        found: dict[Reference, Secret] = {}
+        for reference, keys in effective.references.items():
+            path = SecretPath(reference.alias, reference.path)
+            wanted = (path, reference.version)
+            try:
+                if wanted not in documents:
+                    documents[wanted] = self._document(path, reference.version, announced)
+                value_of(documents[wanted], reference.key)
+            except SecretDenied as denied:
+                known = self._store.known(path, reference.key) or (denied.whole_path and path in announced)
+                raise Denied(keys, in_use=known) from denied
+            found[reference] = documents[wanted]
+        return Secrets(found)
+
+    def _document(self, path: SecretPath, pinned: int | None, announced: Mapping[SecretPath, Known]) -> Secret:
+        if pinned is not None:
+            return self._store.get(path, pinned)
+        known = announced.get(path) or self._adopted.get(path)
+        if known is None:
+            return self._first(path)
+        if known.gone:
+            self._store.forget(path)
+        return self._store.get(path, known.version)
+
+    def _first(self, path: SecretPath) -> Secret:
+        """Nothing is announced of this path: read the latest, and agree with the others that this is the version."""
+        latest = self._store.get(path, None)
+        found = Known(latest.version or 1, latest.digest)
+        agreed = self._adopt(path, found)
+        if agreed is not None:
+            self._adopted.put(path, agreed)
+        return self._store.get(path, (agreed or found).version)
+
+    def forget_adopted(self) -> None:
+        """A new epoch has begun: versions are agreed upon anew."""
+        self._adopted.clear()

@@ -1,0 +1,41 @@
+"""What one worker has installed: heads, versions, and what is known to be wrong. One immutable value, swapped whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.model import RefKind, SecretPath, Stale
+from app.notify import Announced, Cursor, Rev
+from app.secrets import Known
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a label stands in this worker. `former` heads are the first candidates for a last good version."""
+
+    label: str
+    kind: RefKind
+    commit: str
+    at: str
+    former: tuple[Announced, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The cursor as installed: all of `rev` can be read here. `stale` holds what touches every answer (git, behind)."""
+
+    rev: Rev
+    default_label: str
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    secrets: Mapping[SecretPath, Known] = field(default_factory=dict)
+    stale: tuple[Stale, ...] = ()
+
+
+def world_of(cursor: Cursor, stale: tuple[Stale, ...]) -> World:
+    heads = {
+        name: Head(name, head.kind, head.commit, head.at, head.former)
+        for name, head in cursor.labels.items()
+        if head.commit is not None
+    }
+    return World(cursor.rev, cursor.default_label, heads, cursor.secrets, stale)

@@ -1,0 +1,42 @@
+"""Who must know what, and when. Law: state, not events; losing a message delays a change and never loses it.
+
+The cursor says where everything stands, the bus that it may have moved, the hub who in this worker listens, and the
+wire how that is written. Only ids travel: no document, no secret.
+"""
+
+from app.notify.bus import Bus, LocalBus, RedisBus
+from app.notify.cursor import (
+    Announced,
+    Cursor,
+    CursorStore,
+    LabelHead,
+    Rev,
+    host_epoch,
+    new_epoch,
+    now_text,
+)
+from app.notify.heads_file import HeadsFile, Hints, HostState
+from app.notify.hub import ConfigChangeNotifier, Subscriber
+from app.notify.local import LocalCursorStore
+from app.notify.redis_cursor import RedisCursorStore
+
+__all__ = [
+    "Announced",
+    "Bus",
+    "ConfigChangeNotifier",
+    "Cursor",
+    "CursorStore",
+    "HeadsFile",
+    "Hints",
+    "HostState",
+    "LabelHead",
+    "LocalBus",
+    "LocalCursorStore",
+    "RedisBus",
+    "RedisCursorStore",
+    "Rev",
+    "Subscriber",
+    "host_epoch",
+    "new_epoch",
+    "now_text",
+]

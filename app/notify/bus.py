@@ -1,0 +1,113 @@
+"""The bus: a word between workers and hosts that something may have moved. What moved is read from the cursor."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import redis
+
+from app.cache import RedisLink
+from app.errors import BusUnavailable
+
+log = logging.getLogger(__name__)
+
+#: Called with the message's kind: "moved" (the cursor rose, or a message may have been lost) or "hint" (fetch now).
+OnMessage = Callable[[str], None]
+
+
+class Bus(Protocol):
+    """Losing a message delays a change until the next look at the cursor; it never loses the change."""
+
+    def start(self, on_message: OnMessage) -> None: ...
+
+    def hint(self) -> None:
+        """Ask every host's puller to fetch now. Never raises: a hint that is lost is made good by the next poll."""
+
+    def close(self) -> None: ...
+
+
+class LocalBus:
+    """Between the threads of one process."""
+
+    def __init__(self) -> None:
+        self._on_message: OnMessage = lambda kind: None
+
+    def start(self, on_message: OnMessage) -> None:
+        self._on_message = on_message
+
+    def hint(self) -> None:
+        self._on_message("hint")
+
+    def moved(self) -> None:
+        self._on_message("moved")
+
+    def close(self) -> None:
+        self._on_message = lambda kind: None
+
+
+class RedisBus:
+    """Pub/sub of Redis, on a thread and a connection of its own that comes back by itself."""
+
+    def __init__(self, link: RedisLink, channel: str, *, pause: float, read_timeout: float = 1.0) -> None:
+        self._link = link
+        self._channel = channel
+        self._pause = pause
+        self._read_timeout = read_timeout
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._on_message: OnMessage = lambda kind: None
+
+    def start(self, on_message: OnMessage) -> None:
+        self._on_message = on_message
+        self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
+        self._thread.start()
+
+    def hint(self) -> None:
+        message = json.dumps({"v": 1, "hint": "fetch"})
+        try:
+            self._link.call(lambda client: client.publish(self._channel, message))
+        except BusUnavailable:
+            log.warning("bus.hint_not_sent")
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join(self._read_timeout + self._pause)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except (redis.RedisError, OSError) as exc:
+                log.warning("bus.connection_lost", extra={"error": type(exc).__name__})
+                self._stop.wait(self._pause)
+
+    def _listen(self) -> None:
+        """One connection's life. redis-py re-subscribes silently after a loss; so we reconnect ourselves instead."""
+        client = self._link.listener(self._read_timeout * 5)
+        try:
+            with client.pubsub() as pubsub:  # type: ignore[no-untyped-call]  # redis-py leaves it unannotated
+                pubsub.subscribe(self._channel)
+                while not self._stop.is_set():
+                    message = pubsub.get_message(timeout=self._read_timeout)
+                    if message:
+                        self._on_message(kind_of(message))
+        finally:
+            client.close()
+
+
+def kind_of(message: dict[str, Any]) -> str:
+    """A subscription counts as "moved": messages may have passed before it. An unknown schema version is ignored."""
+    if message["type"] != "message":
+        return "moved"
+    try:
+        data = json.loads(message["data"])
+    except ValueError:
+        return "ignored"
+    if not isinstance(data, dict) or data.get("v") != 1:
+        return "ignored"
+    return "hint" if data.get("hint") == "fetch" else "moved"

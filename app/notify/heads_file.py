@@ -1,0 +1,92 @@
+"""`heads.json`: what the host's puller knows, for the host's other workers and for the next start."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.notify.cursor import Cursor, Rev
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """What the puller tells: the cursor as it knows it; since when fetching fails (RFC 3339, None while it works); the
+    highest shared rev this host has seen; the last hint (see Hints) that a fetch has answered."""
+
+    cursor: Cursor
+    git_failing_since: str | None = None
+    seen: Rev | None = None
+    hint: int = 0
+
+
+class HeadsFile:
+    """Replaced atomically, so a reader sees the old or the new state and never half of one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._state: HostState | None = None
+
+    def read(self) -> HostState | None:
+        """The state, read again only when the file was replaced; None when there is none (yet) of this schema."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        stamp = (found.st_ino, found.st_mtime_ns)
+        if stamp != self._stamp:
+            self._state, self._stamp = self._load(), stamp
+        return self._state
+
+    def write(self, state: HostState) -> None:
+        """Raises OSError when the disk is full or read-only; the former file stays as it was."""
+        text = json.dumps(
+            {
+                "v": 1,
+                "cursor": state.cursor.dumps(),
+                "git_failing_since": state.git_failing_since,
+                "seen": str(state.seen) if state.seen else None,
+                "hint": state.hint,
+            }
+        )
+        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".heads-")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, self._path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def _load(self) -> HostState | None:
+        try:
+            data = json.loads(self._path.read_bytes())
+            if data.get("v") != 1:
+                return None
+            seen = Rev.parse(data["seen"]) if data["seen"] else None
+            return HostState(Cursor.loads(data["cursor"]), data["git_failing_since"], seen, data["hint"])
+        except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
+            return None  # another schema, or damaged: as if there were none; the next fetch writes it anew
+
+
+class Hints:
+    """A word from any worker of this host to its puller: fetch now. The file's time is the hint's number."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def give(self) -> int:
+        """Ask for a fetch; returns the number that `HostState.hint` reaches once a later fetch has ended."""
+        self._path.touch()
+        return self.last()
+
+    def last(self) -> int:
+        try:
+            return self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0

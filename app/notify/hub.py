@@ -1,0 +1,122 @@
+"""Who listens to what in this worker, and the one wake-up each of them waits for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from app.model import Target
+
+
+class Waker(Protocol):
+    """A threading.Event, or what looks like one."""
+
+    def set(self) -> None: ...
+
+
+class Subscriber:
+    """One listener: the topics that moved since it last looked, and its wake-up. Conflated, never a queue."""
+
+    __slots__ = ("_dirty", "wake")
+
+    def __init__(self, wake: Waker) -> None:
+        self.wake = wake
+        self._dirty: dict[Target, None] = {}
+
+    def mark(self, target: Target) -> None:
+        self._dirty[target] = None
+        self.wake.set()
+
+    def take(self) -> set[Target]:
+        """What moved since the last call. A mark that comes in between is in this answer or in the next one."""
+        taken: set[Target] = set()
+        while self._dirty:  # each popitem is atomic, so no mark is lost and no lock is needed
+            taken.add(self._dirty.popitem()[0])
+        return taken
+
+
+class ConfigChangeNotifier:
+    """Topics and their subscribers. Safe for threads and greenlets; every method is O(what it is given)."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._subscribers: dict[Target, set[Subscriber]] = {}
+        self._inputs: dict[tuple[str, str], set[Target]] = {}
+        self._paths: dict[Target, tuple[str, ...]] = {}
+        self._everyone: set[Subscriber] = set()
+        self._lock = threading.Lock()  # guards the four maps above
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._everyone)
+
+    def join(self, subscriber: Subscriber) -> bool:
+        """Take a place. False when the worker is full or going away."""
+        with self._lock:
+            if self.draining or len(self._everyone) >= self.capacity:
+                return False
+            self._everyone.add(subscriber)
+            return True
+
+    def leave(self, subscriber: Subscriber, targets: Iterable[Target]) -> None:
+        """Give the place back, with all that it subscribed to."""
+        self.unsubscribe(subscriber, targets)
+        with self._lock:
+            self._everyone.discard(subscriber)
+
+    def subscribe(self, subscriber: Subscriber, target: Target, inputs: Sequence[str]) -> None:
+        """From now on `subscriber` is marked when one of `inputs` moves on the label: paths, absent ones too."""
+        with self._lock:
+            if target not in self._subscribers:
+                self._subscribers[target] = set()
+                self._paths[target] = tuple(inputs)
+                for path in inputs:
+                    self._inputs.setdefault((target.label, path), set()).add(target)
+            self._subscribers[target].add(subscriber)
+
+    def unsubscribe(self, subscriber: Subscriber, targets: Iterable[Target]) -> None:
+        with self._lock:
+            for target in targets:
+                listeners = self._subscribers.get(target)
+                if listeners is not None:
+                    listeners.discard(subscriber)
+                    if not listeners:
+                        self._forget(target)
+
+    def targets(self) -> list[Target]:
+        """Every target with a subscriber."""
+        with self._lock:
+            return list(self._subscribers)
+
+    def affected(self, label: str, paths: Iterable[str]) -> set[Target]:
+        """The subscribed targets of which one input is among `paths`: found by index, in O(paths + found)."""
+        with self._lock:
+            return set().union(*(self._inputs.get((label, path), ()) for path in paths))
+
+    def wake(self, targets: Iterable[Target]) -> int:
+        """Mark these topics for all their subscribers; returns how many subscribers were marked."""
+        count = 0
+        for target in targets:
+            with self._lock:
+                listeners = list(self._subscribers.get(target, ()))
+            for subscriber in listeners:
+                subscriber.mark(target)
+            count += len(listeners)
+        return count
+
+    def drain(self) -> None:
+        """The worker goes away: nobody may join, and everyone is woken to say goodbye."""
+        with self._lock:
+            self.draining = True
+            everyone = list(self._everyone)
+        for subscriber in everyone:
+            subscriber.wake.set()
+
+    def _forget(self, target: Target) -> None:
+        del self._subscribers[target]
+        for path in self._paths.pop(target):
+            indexed = self._inputs[(target.label, path)]
+            indexed.discard(target)
+            if not indexed:
+                del self._inputs[(target.label, path)]

@@ -1,0 +1,182 @@
+"""The stream protocol `cfg.v1`, pure: envelopes to bytes, bytes to commands (docs/protocol/cfg.v1.schema.json)."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from app.errors import ConfigServerError
+from app.model import Json, Stale
+
+SUBPROTOCOL = "cfg.v1"
+MAX_TOPICS = 200
+
+CLOSE_RESTART, CLOSE_BAD_FRAME, CLOSE_TOKEN, CLOSE_FORBIDDEN, CLOSE_SLOW, CLOSE_LIMIT = (
+    1012,
+    4400,
+    4401,
+    4403,
+    4500,
+    4502,
+)
+CLOSE_INTERNAL = 1011
+
+
+class BadFrame(ConfigServerError):
+    """A client's frame is no command of this protocol; the connection is closed with 4400."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One envelope, serialised once; the same bytes go to every subscriber. `id` is SSE's event id (sync only)."""
+
+    type: str
+    text: str
+    id: str | None = None
+
+    @cached_property
+    def websocket(self) -> bytes:
+        """A final, unmasked text frame (RFC 6455, section 5.2)."""
+        payload = self.text.encode()
+        size = len(payload)
+        if size < 126:
+            return struct.pack("!BB", 0x81, size) + payload
+        if size < 65536:
+            return struct.pack("!BBH", 0x81, 126, size) + payload
+        return struct.pack("!BBQ", 0x81, 127, size) + payload
+
+    @cached_property
+    def sse(self) -> bytes:
+        """An event of text/event-stream (WHATWG HTML, section 9.2); JSON text holds no line break."""
+        head = f"id: {self.id}\n" if self.id else ""
+        return f"{head}event: {self.type}\ndata: {self.text}\n\n".encode()
+
+
+def _frame(kind: str, *, event_id: str | None = None, **members: Any) -> Frame:
+    present = {name: value for name, value in members.items() if value is not None}
+    return Frame(kind, json.dumps({"type": kind, **present}, ensure_ascii=False, separators=(",", ":")), event_id)
+
+
+def hello(conn: str, rev: str, heartbeat_seconds: float) -> Frame:
+    return _frame("hello", conn=conn, rev=rev, hb_ms=round(heartbeat_seconds * 1000))
+
+
+def subscribed(topics: Sequence[str], mode: str) -> Frame:
+    """`mode`: changes (those that differ follow), full (everything follows) or none (the client has it all)."""
+    return _frame("subscribed", topics=list(topics), mode=mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a subscriber is told of one topic. `op`: put (with `doc` and `sum`), del, or state (staleness only)."""
+
+    topic: str
+    op: str
+    etag: str
+    version: str
+    head: str
+    keys: tuple[str, ...] = ()
+    stale: tuple[Stale, ...] = ()
+    doc: Json = None
+    sum: str | None = None
+
+
+def change(told: Change) -> Frame:
+    members: dict[str, Any] = {
+        "topic": told.topic,
+        "op": told.op,
+        "etag": told.etag,
+        "version": told.version,
+        "head": told.head,
+        "keys": list(told.keys),
+    }
+    if told.stale:
+        members["stale"] = [stale.as_json() for stale in told.stale]
+    if told.op == "put":
+        members |= {"doc": told.doc, "sum": told.sum}
+    return _frame("change", **members)
+
+
+def sync(rev: str, ts: str, digest: str) -> Frame:
+    """All of `rev` is delivered. `digest` stands for what the client now holds; it travels in SSE's id only."""
+    return _frame("sync", event_id=f"{rev};{digest}", rev=rev, ts=ts)
+
+
+def error(code: str, topic: str | None, retry: bool) -> Frame:
+    return _frame("error", code=code, topic=topic, retry=retry)
+
+
+def goodbye(code: int, retry_seconds: float) -> Frame:
+    return _frame("goodbye", code=code, retry_ms=round(retry_seconds * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """topic -> the etag that the client holds, or None."""
+
+    topics: Mapping[str, str | None]
+    since: str | None = None
+    client: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    topics: tuple[str, ...]
+
+
+Command: TypeAlias = Subscribe | Unsubscribe
+
+
+def parse(text: str | bytes) -> Command:
+    """Read a client's frame. Raises BadFrame, whose text names the member at fault and quotes nothing."""
+    if isinstance(text, bytes):
+        raise BadFrame("frames are text")
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise BadFrame("not JSON") from exc
+    if not isinstance(data, dict):
+        raise BadFrame("not a JSON object")
+    read = COMMANDS.get(str(data.get("type")))
+    if read is None:
+        raise BadFrame("type: not a command of cfg.v1")
+    return read(data)
+
+
+def _subscribe(data: dict[str, Any]) -> Subscribe:
+    topics = data.get("topics")
+    if not isinstance(topics, list) or not 0 < len(topics) <= MAX_TOPICS:
+        raise BadFrame(f"topics: 1 to {MAX_TOPICS} objects with name and etag")
+    wanted: dict[str, str | None] = {}
+    for topic in topics:
+        if not isinstance(topic, dict):
+            raise BadFrame("topics: each is an object with name and etag")
+        wanted[_text(topic, "name", required=True) or ""] = _text(topic, "etag")
+    client = data.get("client", {})
+    if not isinstance(client, dict):
+        raise BadFrame("client: an object")
+    names = {name: value for name in ("instance", "version") if (value := _text(client, name))}
+    return Subscribe(wanted, _text(data, "since"), names)
+
+
+def _unsubscribe(data: dict[str, Any]) -> Unsubscribe:
+    topics = data.get("topics")
+    if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
+        raise BadFrame("topics: a list of names")
+    return Unsubscribe(tuple(topics))
+
+
+def _text(data: Mapping[str, Any], name: str, *, required: bool = False) -> str | None:
+    value = data.get(name)
+    if value is None and not required:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= 600:
+        raise BadFrame(f"{name}: a text of 1 to 600 characters")
+    return value
+
+
+COMMANDS: Mapping[str, Callable[[dict[str, Any]], Command]] = {"subscribe": _subscribe, "unsubscribe": _unsubscribe}

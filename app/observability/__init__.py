@@ -1,0 +1,27 @@
+"""What an operator sees of the server: JSON lines, metrics and health.
+
+The law: used from anywhere but `effective` and `model`, and itself importing only `errors` and `model`; no secret, no
+token and no unbounded label leaves through here. `flask_metrics` and `multiprocess` are imported by those who need
+them (the HTTP layer and config/gunicorn.conf.py), so that a room that logs does not import Flask.
+"""
+
+from app.observability.access_log import access_line, stream_closed, stream_opened
+from app.observability.health import Condition, Health, PartState
+from app.observability.logs import bind_request, clear_request, configure_logging
+from app.observability.metrics import Metrics
+from app.observability.redaction import printable, redact_text
+
+__all__ = [
+    "Condition",
+    "Health",
+    "Metrics",
+    "PartState",
+    "access_line",
+    "bind_request",
+    "clear_request",
+    "configure_logging",
+    "printable",
+    "redact_text",
+    "stream_closed",
+    "stream_opened",
+]

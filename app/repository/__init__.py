@@ -1,0 +1,12 @@
+"""The configuration repository in Git. Its law: nothing reads a work tree, and only the MirrorLock's holder writes.
+
+What is read is named by id, at a commit; what reaches Git as a revision is 40 hex digits. Requests for an installed
+commit start no process. No text of Git's leaves this folder, as it may name URLs, users and paths.
+"""
+
+from app.repository.backend import GitConfigBackend
+from app.repository.environment import GitCredentials, protocol_of
+from app.repository.errors import BlobTooLarge, ObjectLost
+from app.repository.lock import MirrorLock
+
+__all__ = ["BlobTooLarge", "GitConfigBackend", "GitCredentials", "MirrorLock", "ObjectLost", "protocol_of"]

@@ -1,0 +1,31 @@
+"""Secrets. Law: plaintext lives in this process's memory alone, and leaves this folder only inside a Secret.
+
+No text, repr or error here holds a value, a token or a path of Vault. Vault is asked only for what the reference
+grammar allows; whether a target may have it is PathPolicy's to say, before anyone asks the store. Every call is bounded
+in time, and Vault's silence (SecretsUnavailable) is never mistaken for its refusal (SecretDenied).
+"""
+
+from app.secrets.approle import AppRole
+from app.secrets.backend import Mount, NoSecretBackend, OnEvent, SecretBackend, SecretDenied, value_of
+from app.secrets.breaker import Breaker
+from app.secrets.policy import PathPolicy
+from app.secrets.store import SecretStore
+from app.secrets.vault import VaultSecretBackend
+from app.secrets.watch import Known, Observation, VersionWatch
+
+__all__ = [
+    "AppRole",
+    "Breaker",
+    "Known",
+    "Mount",
+    "NoSecretBackend",
+    "Observation",
+    "OnEvent",
+    "PathPolicy",
+    "SecretBackend",
+    "SecretDenied",
+    "SecretStore",
+    "VaultSecretBackend",
+    "VersionWatch",
+    "value_of",
+]

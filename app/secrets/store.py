@@ -1,0 +1,218 @@
+"""The secrets this process holds: each read once, kept for a while, and dropped the moment Vault refuses it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import random
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TypeAlias, TypeVar
+
+from app.errors import SecretsUnavailable
+from app.model import Json, Secret, SecretPath
+from app.secrets.backend import SecretBackend, SecretDenied
+from app.secrets.breaker import Breaker
+from app.secrets.flight import SingleFlight
+
+T = TypeVar("T")
+_Key: TypeAlias = tuple[SecretPath, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A document with the clock's seconds at which it must be read again, and at which it is useless even in need."""
+
+    secret: Secret
+    fresh_until: float
+    usable_until: float
+
+
+class SecretStore:
+    """Secret documents per (path, version), in this process's memory alone. Thread-safe.
+
+    `ttl` is how long (seconds) a document is served without asking Vault; `jitter` shortens it at random by up to that
+    share. `grace` is how much longer it is served, marked stale, while Vault does not answer; 0 turns that off.
+    `capacity` bounds the documents held. `digest_key` keys `digest`. `clock` never goes back, `wall` is Unix time.
+    """
+
+    def __init__(
+        self,
+        backend: SecretBackend,
+        *,
+        ttl: float,
+        grace: float,
+        digest_key: bytes,
+        jitter: float = 0.1,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        breaker: Breaker | None = None,
+        capacity: int = 10_000,
+    ) -> None:
+        self._backend = backend
+        self._ttl = ttl
+        self._grace = grace
+        self._jitter = jitter
+        self._digest_key = digest_key
+        self._clock = clock
+        self._wall = wall
+        self._breaker = breaker or Breaker(clock=clock)
+        self._capacity = capacity
+        self._random = random.SystemRandom()
+        self._flights: SingleFlight[_Key, Secret] = SingleFlight()
+        self._lock = threading.Lock()  # guards the four fields below; never held while Vault is asked
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()  # least recently used first
+        self._known: OrderedDict[SecretPath, frozenset[str]] = OrderedDict()
+        self._swept_at = clock()
+        self._degraded_since: float | None = None
+
+    def get(self, path: SecretPath, version: int | None) -> Secret:
+        """The document: exactly `version`, or the latest for None. The returned Secret says which it is.
+
+        For KV v1 the version is the caller's own counter: the data is what Vault has now, to be compared by `digest`.
+        Raises SecretDenied, after which nothing of it is kept; SecretsUnavailable when Vault does not answer and
+        nothing usable is held.
+        """
+        return self._fresh((path, version)) or self._flights.do((path, version), lambda: self._refreshed(path, version))
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Run a question to the backend under the circuit breaker, and note whether Vault answers.
+
+        Raises what the question raises, or SecretsUnavailable at once while the breaker is open.
+        """
+        if not self._breaker.allow():
+            raise SecretsUnavailable("Vault does not answer; not asked again yet", self._breaker.retry_after)
+        try:
+            answer = question()
+        except SecretDenied:
+            self._answered()
+            raise
+        except SecretsUnavailable:
+            self._unanswered()
+            raise
+        except BaseException:
+            self._breaker.abandoned()
+            raise
+        self._answered()
+        return answer
+
+    def known(self, path: SecretPath, key: str) -> bool:
+        """Whether this process has had a value for this key before, even if it was dropped since."""
+        with self._lock:
+            return key in self._known.get(path, ())
+
+    def digest(self, data: Mapping[str, Json]) -> str:
+        """A keyed digest of a document (HMAC-SHA256 over sorted JSON, 32 hex digits): equal for equal data."""
+        text = json.dumps(dict(data), sort_keys=True, separators=(",", ":"))
+        return hmac.new(self._digest_key, text.encode(), hashlib.sha256).hexdigest()[:32]
+
+    def forget(self, path: SecretPath) -> None:
+        """Drop the plaintext of every version of one document."""
+        with self._lock:
+            for key in [key for key in self._entries if key[0] == path]:
+                del self._entries[key]
+
+    def forget_all(self) -> None:
+        """Drop all plaintext. What was `known` stays known: its names are no secret."""
+        with self._lock:
+            self._entries.clear()
+
+    def sweep(self) -> int:
+        """Drop what could not be served any more, and say how many; `get` does it too, once per TTL."""
+        now = self._clock()
+        with self._lock:
+            dead = [key for key, entry in self._entries.items() if now >= entry.usable_until]
+            for key in dead:
+                del self._entries[key]
+            self._swept_at = now
+        return len(dead)
+
+    def status(self) -> dict[str, Json]:
+        """For health: `state` (ok or degraded), `since` (RFC 3339, or None), `breaker`, `documents` held."""
+        with self._lock:
+            since, documents = self._degraded_since, len(self._entries)
+        return {
+            "state": "ok" if since is None else "degraded",
+            "since": None if since is None else datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds"),
+            "breaker": self._breaker.state,
+            "documents": documents,
+        }
+
+    def _fresh(self, key: _Key) -> Secret | None:
+        now = self._clock()
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or now >= entry.fresh_until:
+                return None
+            self._entries.move_to_end(key)
+            return entry.secret
+
+    def _refreshed(self, path: SecretPath, version: int | None) -> Secret:
+        key = (path, version)
+        if (fresh := self._fresh(key)) is not None:
+            return fresh  # another flight landed between our look and our take-off
+        try:
+            data, found = self.ask(lambda: self._backend.read(path, version))
+        except SecretDenied as denied:
+            self._drop(key, denied.whole_path)
+            raise
+        except SecretsUnavailable:
+            if (kept := self._in_grace(key)) is not None:
+                return kept
+            raise
+        return self._keep(key, self._secret(path, version, data, found))
+
+    def _secret(self, path: SecretPath, version: int | None, data: Mapping[str, Json], found: int) -> Secret:
+        data = MappingProxyType(dict(data))
+        if found:
+            return Secret(path, found, data)
+        return Secret(path, version or 0, data, digest=self.digest(data))
+
+    def _keep(self, key: _Key, secret: Secret) -> Secret:
+        now = self._clock()
+        fresh_until = now + self._ttl * (1 - self._jitter * self._random.random())
+        entry = _Entry(secret, fresh_until, fresh_until + self._grace)
+        with self._lock:
+            for filled in {key, (secret.path, secret.version) if secret.version else key}:
+                self._entries[filled] = entry
+                self._entries.move_to_end(filled)
+            while len(self._entries) > self._capacity:
+                self._entries.popitem(last=False)
+            self._known[secret.path] = self._known.get(secret.path, frozenset()) | secret.data.keys()
+            self._known.move_to_end(secret.path)
+            while len(self._known) > self._capacity:
+                self._known.popitem(last=False)
+            due = now - self._swept_at > self._ttl
+        if due:
+            self.sweep()
+        return secret
+
+    def _in_grace(self, key: _Key) -> Secret | None:
+        now = self._clock()
+        with self._lock:
+            entry = self._entries.get(key)
+            return replace(entry.secret, stale=True) if entry and now < entry.usable_until else None
+
+    def _drop(self, key: _Key, whole_path: bool) -> None:
+        if whole_path:
+            self.forget(key[0])
+            return
+        with self._lock:
+            self._entries.pop(key, None)
+
+    def _answered(self) -> None:
+        self._breaker.succeeded()
+        with self._lock:
+            self._degraded_since = None
+
+    def _unanswered(self) -> None:
+        self._breaker.failed()
+        with self._lock:
+            if self._degraded_since is None:
+                self._degraded_since = self._wall()

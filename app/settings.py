@@ -1,0 +1,310 @@
+"""What an operator may set: read once from the environment (CONFIG_SERVER_*), frozen, every problem told at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from app.errors import SettingsError
+from app.model import LABEL, NAME
+
+PREFIX = "CONFIG_SERVER_"
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Every duration that is not a setting, in seconds. Tests run real servers on short ones."""
+
+    follow: float = 0.25  # how often a worker looks at heads.json
+    head_check: float = 5.0  # how often it reads the head from Redis whatever the bus says
+    heartbeat: float = 20.0  # between two `sync` of an idle stream, +-10 %
+    stream_write: float = 10.0  # a write blocked for longer closes the stream
+    redis: float = 0.5  # timeout of one Redis call on the request path
+    redis_pause: float = 2.0  # how long Redis is left alone after it failed
+    vault_connect: float = 1.0
+    vault_read: float = 2.0
+    breaker_open: float = 5.0  # how long Vault is left alone after three failures in a row
+    confirm_rewrite: float = 2.0  # a head that is no descendant must be seen twice, this far apart
+    catch_up: float = 2.0  # how long a read waits for a rev that its caller has already seen
+    retry_first: float = 1.0  # first pause after a failed fetch, doubled up to POLL_SECONDS
+    hint_retries: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # fetch again after a webhook that brought nothing
+    recent_target: float = 86_400.0  # how long a target that was read counts as in use
+    lock_retry: float = 1.0  # how often a worker tries to become the one that pulls
+    keys_refresh: float = 300.0  # signing keys of the identity provider
+    keys_min_interval: float = 10.0  # an unknown key id wakes the refresher at most this often
+    keys_keep: float = 86_400.0  # known keys go on verifying while the provider is down
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One server's settings; the names are those of the environment in lower case. See docs/settings.md."""
+
+    repo_url: str
+    jwt_issuer: str
+    jwt_audience: tuple[str, ...]
+    default_label: str | None = None
+    envs: tuple[str, ...] = ()
+    search_paths: tuple[str, ...] = ("",)
+    data_dir: Path = Path("/var/lib/config-server")
+    poll_seconds: float = 30.0
+    accept_empty: bool = True
+    pin_days: float = 30.0
+    namespace: str = "default"
+    key_file: Path | None = None
+    git_username: str | None = None
+    git_password_file: Path | None = None
+    git_ssh_key_file: Path | None = None
+    git_known_hosts_file: Path | None = None
+    git_ca_file: Path | None = None
+    git_timeout_seconds: float = 10.0
+    git_clone_timeout_seconds: float = 600.0
+    redis_url: str | None = None
+    bind: str = "0.0.0.0:8000"
+    workers: int = 1
+    vault_addr: str | None = None
+    vault_auth_mount: str = "approle"
+    vault_role_id: str | None = None
+    vault_secret_id: str | None = field(default=None, repr=False)
+    vault_secret_id_file: Path | None = None
+    vault_secret_id_wrapped: bool = False
+    vault_namespace: str | None = None
+    vault_cacert: Path | None = None
+    vault_mounts: Mapping[str, tuple[str, int]] = field(default_factory=lambda: {"kv": ("secret", 2)})
+    secret_paths: tuple[str, ...] = (
+        "services/{service}/{env}/**",
+        "services/{service}/common/**",
+        "shared/{env}/**",
+        "shared/common/**",
+    )
+    secret_labels: tuple[str, ...] = ()
+    secret_ttl_seconds: float = 60.0
+    secret_grace_seconds: float = 900.0
+    secret_watch_seconds: float = 30.0
+    jwt_jwks_url: str | None = None
+    jwt_public_key_file: Path | None = None
+    jwt_discovery: bool = False
+    jwt_algorithms: tuple[str, ...] = ("RS256", "ES256")
+    jwt_leeway_seconds: float = 30.0
+    jwt_max_lifetime_seconds: float = 86_400.0
+    jwt_permission_claims: tuple[str, ...] = ("scope", "scp", "permissions", "roles")
+    service_claim: str = "service"
+    env_claim: str | None = None
+    unscoped_read: bool = False
+    rbac_file: Path | None = None
+    allowed_origins: tuple[str, ...] = ()
+    webhook_secret: str | None = field(default=None, repr=False)
+    webhook_secret_file: Path | None = None
+    metrics: str = "view"
+    streams_per_worker: int = 10_000
+    audit_dir: Path | None = None
+    log_level: str = "info"
+    timings: Timings = Timings()
+
+    def __post_init__(self) -> None:
+        problems = list(_contradictions(self))
+        if problems:
+            raise SettingsError(problems)
+
+    @property
+    def audit_path(self) -> Path:
+        return self.audit_dir or self.data_dir / "audit"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+        """Read the environment; `given` (lower-case names) wins over it. Raises SettingsError listing every problem."""
+        environ = os.environ if environ is None else environ
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        for name, read in READERS.items():
+            if name in given:
+                continue
+            text = environ.get(PREFIX + name.upper(), "").strip()
+            if not text:
+                if name in REQUIRED:
+                    problems.append(f"{PREFIX}{name.upper()} is required")
+                continue
+            try:
+                values[name] = read(text)
+            except (ValidationError, ValueError) as exc:
+                problems.append(f"{PREFIX}{name.upper()}: {_reason(exc)}")
+        problems.extend(_unknown(environ))
+        if problems:
+            raise SettingsError(problems)
+        return cls(**{"workers": _default_workers(environ), **values, **given})
+
+
+def _default_workers(environ: Mapping[str, str]) -> int:
+    return (os.cpu_count() or 1) if environ.get(PREFIX + "REDIS_URL") else 1
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
+    """A misspelt setting must not be a silent default."""
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name[len(PREFIX) :].lower() not in READERS:
+            yield f"{name} is not a setting"
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Problems that only show when two settings are looked at together."""
+    if sum(map(bool, (settings.jwt_jwks_url, settings.jwt_public_key_file, settings.jwt_discovery))) != 1:
+        yield f"set exactly one of {PREFIX}JWT_JWKS_URL, {PREFIX}JWT_PUBLIC_KEY_FILE, {PREFIX}JWT_DISCOVERY=true"
+    if settings.redis_url and not settings.key_file:
+        yield f"{PREFIX}KEY_FILE is required with {PREFIX}REDIS_URL: all workers must share one key"
+    if settings.workers > 1 and not settings.redis_url:
+        yield f"{PREFIX}WORKERS={settings.workers} needs {PREFIX}REDIS_URL; without it everything runs in one worker"
+    if settings.vault_addr:
+        if not settings.vault_role_id:
+            yield f"{PREFIX}VAULT_ROLE_ID is required with {PREFIX}VAULT_ADDR"
+        if (settings.vault_secret_id is None) == (settings.vault_secret_id_file is None):
+            yield f"set one of {PREFIX}VAULT_SECRET_ID, {PREFIX}VAULT_SECRET_ID_FILE with {PREFIX}VAULT_ADDR"
+    if settings.webhook_secret and settings.webhook_secret_file:
+        yield f"set one of {PREFIX}WEBHOOK_SECRET, {PREFIX}WEBHOOK_SECRET_FILE"
+    for name in ("poll_seconds", "git_timeout_seconds", "git_clone_timeout_seconds", "secret_watch_seconds"):
+        if getattr(settings, name) <= 0:
+            yield f"{PREFIX}{name.upper()} must be more than 0"
+
+
+def _reason(exc: ValidationError | ValueError) -> str:
+    return " ".join(map(str, exc.messages)) if isinstance(exc, ValidationError) else str(exc)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _env_names(text: str) -> tuple[str, ...]:
+    names = _listed(text)
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of an env")
+    return names
+
+
+def _search_paths(text: str) -> tuple[str, ...]:
+    """Comma-separated folders; `.` or `/` stands for the root."""
+    return tuple("" if part in {".", "/"} else part for part in _listed(text)) or ("",)
+
+
+def _label(text: str) -> str:
+    if not LABEL.fullmatch(text):
+        raise ValueError("is not the name of a branch or tag")
+    return text
+
+
+def _http_url(text: str) -> str:
+    fields.Url(schemes={"http", "https"}, require_tld=False).deserialize(text)
+    return text.rstrip("/")
+
+
+def _readable_file(text: str) -> Path:
+    path = Path(text)
+    if not os.access(path, os.R_OK) or not path.is_file():
+        raise ValueError("no such file, or it is not readable")
+    return path
+
+
+def _mounts(text: str) -> dict[str, tuple[str, int]]:
+    """`alias=mount:version, ...`; the version of a KV engine is 1 or 2."""
+    mounts: dict[str, tuple[str, int]] = {}
+    for part in _listed(text):
+        match = re.fullmatch(r"([a-z][a-z0-9_-]{0,31})=([A-Za-z0-9_][A-Za-z0-9_./-]*):([12])", part)
+        if not match:
+            raise ValueError(f"{part!r} is not alias=mount:version with a version of 1 or 2")
+        mounts[match[1]] = (match[2], int(match[3]))
+    return mounts
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    names = _listed(text)
+    if not names or not set(names) <= ASYMMETRIC:
+        raise ValueError(f"choose from {', '.join(sorted(ASYMMETRIC))}; shared-secret algorithms are not offered")
+    return names
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"choose from {', '.join(choices)}")
+        return text.lower()
+
+    return read
+
+
+def _metrics(text: str) -> str:
+    """`public`, `view` (needs config:view), or the number of a port of its own."""
+    if text in {"public", "view"} or (text.isdigit() and 0 < int(text) < 65536):
+        return text
+    raise ValueError("choose public, view, or a port number")
+
+
+_text: Callable[[str], str] = str
+_number: Callable[[str], float] = fields.Float(allow_nan=False, validate=lambda value: value >= 0).deserialize
+_count: Callable[[str], int] = fields.Integer(strict=True, validate=lambda value: value >= 0).deserialize
+_flag: Callable[[str], bool] = fields.Boolean().deserialize
+
+ASYMMETRIC = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
+REQUIRED = frozenset({"repo_url", "jwt_issuer", "jwt_audience"})
+
+#: Every setting, and how its text is read. docs/settings.md lists the same names; a test compares.
+READERS: Mapping[str, Callable[[str], Any]] = {
+    "repo_url": _text,
+    "default_label": _label,
+    "envs": _env_names,
+    "search_paths": _search_paths,
+    "data_dir": Path,
+    "poll_seconds": _number,
+    "accept_empty": _flag,
+    "pin_days": _number,
+    "namespace": _label,
+    "key_file": _readable_file,
+    "git_username": _text,
+    "git_password_file": _readable_file,
+    "git_ssh_key_file": _readable_file,
+    "git_known_hosts_file": _readable_file,
+    "git_ca_file": _readable_file,
+    "git_timeout_seconds": _number,
+    "git_clone_timeout_seconds": _number,
+    "redis_url": _text,
+    "bind": _text,
+    "workers": _count,
+    "vault_addr": _http_url,
+    "vault_auth_mount": _text,
+    "vault_role_id": _text,
+    "vault_secret_id": _text,
+    "vault_secret_id_file": Path,
+    "vault_secret_id_wrapped": _flag,
+    "vault_namespace": _text,
+    "vault_cacert": _readable_file,
+    "vault_mounts": _mounts,
+    "secret_paths": _listed,
+    "secret_labels": _listed,
+    "secret_ttl_seconds": _number,
+    "secret_grace_seconds": _number,
+    "secret_watch_seconds": _number,
+    "jwt_issuer": _text,
+    "jwt_audience": _listed,
+    "jwt_jwks_url": _http_url,
+    "jwt_public_key_file": _readable_file,
+    "jwt_discovery": _flag,
+    "jwt_algorithms": _algorithms,
+    "jwt_leeway_seconds": _number,
+    "jwt_max_lifetime_seconds": _number,
+    "jwt_permission_claims": _listed,
+    "service_claim": _text,
+    "env_claim": _text,
+    "unscoped_read": _flag,
+    "rbac_file": _readable_file,
+    "allowed_origins": _listed,
+    "webhook_secret": _text,
+    "webhook_secret_file": _readable_file,
+    "metrics": _metrics,
+    "streams_per_worker": _count,
+    "audit_dir": Path,
+    "log_level": _one_of("debug", "info", "warning", "error"),
+}

@@ -1,0 +1,179 @@
+# ruff: noqa: E402 - gevent patches the standard library before anything else imports it, or TLS recurses for ever
+"""gunicorn's configuration: gevent workers, our JSON lines, metrics that add up over workers.
+
+Reads CONFIG_SERVER_BIND, _WORKERS, _REDIS_URL, _DATA_DIR, _LOG_LEVEL, _STREAMS_PER_WORKER and _TRUSTED_PROXIES; the
+application reads the rest. Each worker finds its slot, 0 to N-1, in the environment as CONFIG_SERVER_WORKER_SLOT: the
+smallest number that no living worker has, so what a worker writes under it has one writer.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import fcntl
+import itertools
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Connections beside streams: requests, health, and the scrape, which must answer when streams are full.
+RESERVE = 1000
+
+
+def _setting(name: str, default: str) -> str:
+    return os.environ.get(f"CONFIG_SERVER_{name}") or default
+
+
+def _number(name: str, default: int) -> int:
+    text = _setting(name, str(default))
+    if not text.isdigit() or int(text) < 1:
+        sys.exit(f"CONFIG_SERVER_{name}: {text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _workers() -> int:
+    """The number of workers; more than one needs Redis to agree on a cursor."""
+    redis = _setting("REDIS_URL", "")
+    number = _number("WORKERS", (os.cpu_count() or 1) if redis else 1)
+    if number > 1 and not redis:
+        sys.exit(
+            f"CONFIG_SERVER_WORKERS={number} needs CONFIG_SERVER_REDIS_URL: without Redis the workers would not tell "
+            "each other of changes. Set the URL, or CONFIG_SERVER_WORKERS=1."
+        )
+    return number
+
+
+def _metrics_directory() -> str:
+    """A fresh directory for the workers' metrics, and nothing left of servers that are gone.
+
+    A directory belongs to a server as long as one of its processes holds the lock in it. The descriptor stays open on
+    purpose and is inherited by the workers.
+    """
+    mine = os.environ.get("CONFIG_SERVER_METRICS_OWNER", "").split(":", 1)
+    if mine[0] == str(os.getpid()) and len(mine) == 2 and os.path.isdir(mine[1]):
+        return mine[1]  # a reload (SIGHUP) of the same server goes on counting
+    base = Path(_setting("DATA_DIR", "/var/lib/config-server")) / "metrics"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        fresh = _cleared(base)
+    except OSError as error:
+        sys.exit(f"CONFIG_SERVER_DATA_DIR: {base} cannot be used: {error.strerror}")
+    os.environ["CONFIG_SERVER_METRICS_OWNER"] = f"{os.getpid()}:{fresh}"
+    return fresh
+
+
+def _cleared(base: Path) -> str:
+    """A new, held directory in `base`, after removing those that nobody holds."""
+    descriptor = os.open(base, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # two servers that start together do not remove each other's
+        for old in base.glob("run-*"):
+            if (held := _held(old)) is not None:
+                shutil.rmtree(old, ignore_errors=True)
+                os.close(held)
+        fresh = tempfile.mkdtemp(prefix="run-", dir=base)
+        _held(Path(fresh))
+        return fresh
+    finally:
+        os.close(descriptor)
+
+
+def _held(directory: Path) -> int | None:
+    """The descriptor of the directory's lock, or None when another server has it."""
+    try:
+        descriptor = os.open(directory / "owner", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _raise_descriptor_limit(wanted: int) -> None:
+    """Every stream is a descriptor, and the usual soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < ceiling:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
+
+
+_streams = _number("STREAMS_PER_WORKER", 10_000)
+_raise_descriptor_limit(_streams + RESERVE + 500)
+
+wsgi_app = "wsgi:app"
+chdir = str(ROOT)
+bind = _setting("BIND", "0.0.0.0:8000")
+workers = _workers()
+worker_class = "gevent"
+worker_connections = _streams + RESERVE
+max_requests = 0  # a recycled worker would drop its streams
+keepalive = 65  # seconds; longer than the 60 of common proxies. 0 or 1 would leave request heads without a timeout
+timeout = 60  # seconds that the hub may stand still before the worker is taken for dead
+graceful_timeout = int(max(5, _streams / 200)) + 10  # goodbyes are spread over N/200 s
+control_socket_disable = True  # two instances of one user would remove each other's socket
+accesslog = None  # we write our own lines, which know route, subject and topic
+limit_request_line = 8190  # an event stream names its topics and etags in the query
+forwarded_allow_ips = _setting("TRUSTED_PROXIES", "")
+forwarder_headers = ""  # SCRIPT_NAME and PATH_INFO are nobody's to set
+proc_name = "config-server"
+
+# Before the first import of prometheus_client, which looks at it once.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_directory()
+sys.path.insert(0, str(ROOT))
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
+
+from app.observability.logs import configure_logging
+from app.observability.multiprocess import fold_dead
+
+loglevel = _setting("LOG_LEVEL", "info").lower()
+if loglevel not in Logger.LOG_LEVELS:
+    sys.exit(f"CONFIG_SERVER_LOG_LEVEL: {loglevel!r} is none of {', '.join(reversed(Logger.LOG_LEVELS))}")
+
+
+class JsonLogger(Logger):
+    """gunicorn's own lines, rendered as ours are."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        configure_logging(cfg.loglevel)
+        for log in (self.error_log, self.access_log):
+            log.handlers.clear()
+            log.propagate = True
+
+
+logger_class = JsonLogger
+
+
+def pre_fork(server: Arbiter, worker: Worker) -> None:
+    """In the arbiter: give the worker the smallest slot that is free."""
+    taken = {other.config_server_slot for other in server.WORKERS.values()}
+    worker.config_server_slot = next(slot for slot in itertools.count() if slot not in taken)
+
+
+def post_fork(_server: Arbiter, worker: Worker) -> None:
+    """In the worker: say which slot it has."""
+    os.environ["CONFIG_SERVER_WORKER_SLOT"] = str(worker.config_server_slot)
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    """In the arbiter, when a worker is gone: keep what it counted in one file, so that scrapes stay fast."""
+    try:
+        fold_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), worker.pid)
+    except OSError as error:
+        server.log.error("The metrics of worker %s could not be folded: %s", worker.pid, error.strerror)
+
+
+def on_exit(_server: Arbiter) -> None:
+    """In the arbiter, at the end: the directory was for this run only."""
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

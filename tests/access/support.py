@@ -1,0 +1,113 @@
+"""A verifier on a real issuer, in a real Flask application; clocks to hand in; tokens that no library would write."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+from jwt import PyJWS
+
+from app.access import Issuer, Issuers, JwksKeys, Keys, Rbac, TokenVerifier, install
+from app.model import Principal
+from tests.issuer import LocalIssuer, SigningKey
+
+ALGORITHMS = ("RS256", "ES256")
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class OffsetClock:
+    """The wall clock, moved by `offset` seconds: the libraries beneath look at the wall clock themselves."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    issuer: LocalIssuer
+    app: Flask
+    verifier: TokenVerifier
+    clock: OffsetClock
+
+    def verify(self, token: str) -> Principal:
+        return self.verifier.verify(token)
+
+
+def described(issuer: LocalIssuer, keys: Keys, **fields: Any) -> Issuer:
+    return Issuer(
+        **{
+            "issuer": issuer.url,
+            "audiences": frozenset({issuer.audience}),
+            "algorithms": ALGORITHMS,
+            "keys": keys,
+            **fields,
+        }
+    )
+
+
+@contextmanager
+def opened(
+    issuer: LocalIssuer,
+    *,
+    keys: Keys | None = None,
+    rbac: Rbac | None = None,
+    revoked: Callable[[Principal], bool] = lambda principal: False,
+    remember: int = 10_000,
+    **fields: Any,
+) -> Iterator[Gate]:
+    """A verifier whose keys are loaded; `fields` change the Issuer."""
+    clock = OffsetClock()
+    issuers = Issuers([described(issuer, keys or JwksKeys(issuer.jwks_url, algorithms=ALGORITHMS), **fields)])
+    verifier = TokenVerifier(issuers, rbac or Rbac(), clock=clock, revoked=revoked, remember=remember)
+    app = Flask("gate")
+    install(app, verifier)
+    issuers.start()
+    try:
+        yield Gate(issuer, app, verifier, clock)
+    finally:
+        issuers.close()
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def claims_of(issuer: LocalIssuer, **claims: Any) -> dict[str, Any]:
+    now = int(time.time())
+    return {"iss": issuer.url, "aud": issuer.audience, "sub": "tester", "iat": now, "exp": now + 600, **claims}
+
+
+def unsigned(header: dict[str, Any], claims: Any, signature: bytes = b"") -> str:
+    parts = [json.dumps(header).encode(), json.dumps(claims).encode(), signature]
+    return ".".join(base64url(part) for part in parts)
+
+
+def hmac_signed(secret: bytes, header: dict[str, Any], claims: Any) -> str:
+    """What an attacker makes of a public key where the algorithm is taken from the token."""
+    signing_input = unsigned(header, claims).rpartition(".")[0]
+    return f"{signing_input}.{base64url(hmac.digest(secret, signing_input.encode(), hashlib.sha256))}"
+
+
+def signed_bytes(key: SigningKey, payload: bytes, **header: Any) -> str:
+    """A token of any payload, signed well; `header` is added as it is."""
+    return PyJWS().encode(payload, key.private, algorithm=key.algorithm, headers={"kid": key.kid, **header})

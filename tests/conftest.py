@@ -1,0 +1,16 @@
+"""Real servers, started once per test run and only when a test asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bao import Bao, running_bao
+
+
+@pytest.fixture(scope="session")
+def bao() -> Iterator[Bao]:
+    """One OpenBao for all; a test that seals or kills it starts its own with `running_bao`."""
+    with running_bao() as server:
+        yield server
