@@ -53,6 +53,7 @@ class Scheduler:
         confirm_after: float,
         lock_retry: float,
         on_takeover: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._tick = tick
         self._lock = lock
@@ -64,6 +65,7 @@ class Scheduler:
         self._confirm_after = confirm_after
         self._lock_retry = lock_retry
         self._on_takeover = on_takeover
+        self._on_tick = on_tick
         self._poked = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -119,6 +121,7 @@ class Scheduler:
         while not self._stop.is_set():
             self._lock.heartbeat()
             delay = self.delay_after(self._safely())
+            self._on_tick()
             asked = self._wait(delay, hint)
             if asked:
                 hint = self._hinted()

@@ -28,9 +28,9 @@ def checked_url(url: str) -> str:
 def fetch_document(url: str, *, deadline_seconds: float = 5.0) -> bytes:
     """The body of a 200 answer to GET.
 
-    Waits at most 2 s to connect and between two pieces, `deadline_seconds` for the body. Raises OSError (which requests' errors are)
-    when there is no good answer in that time, ValueError when the answer is not usable: a redirect, another status,
-    more than 256 KiB. Proxies and CA bundles are taken from the environment as `requests` does.
+    Waits at most 2 s to connect and between two pieces, `deadline_seconds` for the body. Raises OSError (which the
+    errors of requests are) when there is no good answer in that time, ValueError when the answer is not usable: a
+    redirect, another status, more than 256 KiB. Proxies and CA bundles come from the environment, as requests does it.
     """
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     deadline = time.monotonic() + deadline_seconds

@@ -34,8 +34,6 @@ class FileKeys:
             self._keys = self._read()
         except OSError as error:
             raise ValueError(f"cannot be read: {error.strerror}") from error
-        if not len(self._keys):
-            raise ValueError("holds no key for the allowed algorithms")
         self._looked = self._confirmed = clock()
 
     def key(self, kid: str | None, algorithm: str) -> PyJWK:
@@ -78,4 +76,7 @@ class FileKeys:
     def _read(self) -> KeySet:
         text = self._path.read_bytes()
         parse = parse_jwks if text.lstrip().startswith(b"{") else parse_pem
-        return parse(text, self._algorithms)
+        keys = parse(text, self._algorithms)
+        if not len(keys):
+            raise ValueError("no key for the allowed algorithms")
+        return keys

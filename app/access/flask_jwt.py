@@ -79,7 +79,7 @@ def _load(manager: JWTManager, verifier: TokenVerifier) -> None:
         try:
             return verifier.is_revoked(verifier.principal_for(header, claims))
         except Unauthenticated:
-            return True
+            return False  # `accepted` refuses it, with the better reason
 
     def principal(header: Claims, claims: Claims) -> Principal:
         return verifier.principal_for(header, claims)

@@ -12,6 +12,7 @@ from app.effective.fill import as_written, fill, mask, references
 from app.effective.fold import fold, ordered
 from app.effective.formats import FORMATS, Format, flatten, subtree
 from app.effective.keys import key_text, parse_key
+from app.effective.leaves import leaf_nodes
 from app.effective.precedence import Candidate, candidates, checked_search_path, locations
 from app.effective.references import MalformedReference, parse_template
 from app.effective.text import fill_text
@@ -35,6 +36,7 @@ __all__ = [
     "flatten",
     "fold",
     "key_text",
+    "leaf_nodes",
     "locations",
     "mask",
     "ordered",

@@ -45,8 +45,8 @@ def decode(data: bytes) -> Effective:
             key: tuple(_unpacked(packed, files) for packed in chain) for key, chain in document["overridden"].items()
         }
         paths = tuple(files[: document["paths"]])
-    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as exc:
-        raise ValueError("not an encoded Effective") from exc
+    except (KeyError, TypeError, IndexError, AttributeError, RecursionError, ValueError) as exc:
+        raise ValueError(f"not an Effective of loader version {LOADER_VERSION}") from exc
     return Effective(
         MappingProxyType(values), MappingProxyType(origins), MappingProxyType(overridden), references(values), paths
     )

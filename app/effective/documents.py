@@ -19,6 +19,7 @@ from app.model import Json, KeyPath, Source
 
 _ON_PROFILE: KeyPath = ("spring", "config", "activate", "on-profile")
 _LEGACY_PROFILES: KeyPath = ("spring", "profiles")
+_MAX_REASON = 300
 
 _READERS: Mapping[str, Callable[[str], Iterable[Parsed]]] = {
     "properties": read_properties,
@@ -43,7 +44,7 @@ def parse(path: str, data: bytes) -> tuple[Source, ...]:
                 raise Malformed(f"more than {MAX_DOCUMENTS} documents", root.mark[0])
             sources.append(_source(path, len(sources), *unfold(root)))
     except Malformed as exc:
-        raise BadConfiguration(path, exc.line, exc.reason) from None
+        raise BadConfiguration(path, exc.line, exc.reason[:_MAX_REASON]) from None
     return tuple(sources)
 
 

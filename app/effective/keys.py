@@ -52,8 +52,15 @@ def _segment(match: re.Match[str]) -> str | int:
     if match["index"] is not None:
         return int(match["index"])
     if match["quoted"] is not None:
-        return str(json.loads(match["quoted"]))
+        return _unquoted(match["quoted"])
     return match["plain"] or match["literal"]
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return str(json.loads(text))
+    except json.JSONDecodeError:
+        raise ValueError("not a key path") from None
 
 
 def key_text(path: KeyPath) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
+from app.effective.keys import shown
 from app.effective.limits import MAX_DEPTH
 from app.effective.references import parse_template
 from app.model import Reference, Scalar, Template
@@ -16,6 +17,7 @@ from app.model import Reference, Scalar, Template
 MAX_VALUE_LENGTH = 1 << 20
 MAX_TOTAL_LENGTH = 8 << 20
 MAX_TOKENS = 50_000
+_SHOWN = 3
 
 _TOKEN = re.compile(r"\$\$\{|\$\{|[{}:]")
 
@@ -85,8 +87,7 @@ class Placeholders:
         if not isinstance(value, str) or "${" not in value:
             return _Expansion((value if isinstance(value, str) else _as_text(value),), 0)
         if key in self._open:
-            loop = [*self._open][[*self._open].index(key) :]
-            raise BadPlaceholder("placeholder loop: " + " -> ".join([*loop, key]))
+            raise BadPlaceholder(f"placeholder loop: {_loop([*self._open, key])}")
         self._open[key] = None
         parsed = self._parse(value)
         expansion = self._done[key] = self._evaluate(parsed, depth)
@@ -115,7 +116,7 @@ class Placeholders:
         self._produced += length
         if self._produced > MAX_TOTAL_LENGTH:
             raise BadPlaceholder("the configuration becomes too long when its placeholders are filled")
-        return _Expansion(_joined(out), height)
+        return _Expansion(tuple(out) if len(parts) == 1 else _joined(out), height)
 
     def _substitute(self, placeholder: _Placeholder, depth: int) -> _Expansion:
         if depth > MAX_DEPTH:
@@ -131,6 +132,12 @@ class Placeholders:
         if found.height >= MAX_DEPTH:
             raise BadPlaceholder(f"placeholders lead to each other more than {MAX_DEPTH} deep")
         return _Expansion(found.parts, found.height + 1)
+
+
+def _loop(keys: list[str]) -> str:
+    """The way from the last key to itself; of a long one the beginning and the end."""
+    names = [shown(key) for key in keys[keys.index(keys[-1]) :]]
+    return " -> ".join(names if len(names) <= 2 * _SHOWN else [*names[:_SHOWN], "...", *names[-_SHOWN:]])
 
 
 def _as_text(value: Scalar) -> str:
@@ -182,7 +189,11 @@ def _closed(top: _Open, source: tuple[str | Reference, ...]) -> _Placeholder:
 
 
 def _joined(parts: Sequence[str | Reference]) -> tuple[str | Reference, ...]:
-    """Neighbouring texts become one, empty ones vanish."""
+    """Neighbouring texts become one, empty ones vanish.
+
+    What comes down to a reference alone gets an empty text before it: it was not written as a whole value, so the
+    secret becomes text.
+    """
     out: list[str | Reference] = []
     run: list[str] = []
     for part in parts:
@@ -195,4 +206,4 @@ def _joined(parts: Sequence[str | Reference]) -> tuple[str | Reference, ...]:
         out.append(part)
     if text := "".join(run):
         out.append(text)
-    return tuple(out)
+    return ("", *out) if len(out) == 1 and isinstance(out[0], Reference) else tuple(out)

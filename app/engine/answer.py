@@ -34,6 +34,7 @@ class ReadRequest:
     etags: frozenset[str] = frozenset()
     seen: Rev | None = None
     request_id: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

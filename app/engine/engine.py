@@ -193,8 +193,8 @@ class ConfigEngine:
                 subscriber.wake.wait(remaining)
 
     @contextmanager
-    def _listening(self, target: Target) -> Iterator[_Listener]:
-        subscriber = _Listener()
+    def _listening(self, target: Target) -> Iterator[Subscriber]:
+        subscriber = Subscriber(threading.Event())
         if not self.notifier.join(subscriber):
             raise Overloaded("this worker holds as many streams as it may")
         try:
@@ -210,12 +210,3 @@ class ConfigEngine:
         with self._swapped:
             self._world = world
             self._swapped.notify_all()
-
-
-class _Listener(Subscriber):
-    """A subscriber whose wake-up is an Event of its own."""
-
-    wake: threading.Event
-
-    def __init__(self) -> None:
-        super().__init__(threading.Event())

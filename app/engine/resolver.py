@@ -51,7 +51,10 @@ class Resolution:
             return mask(self.effective.values)
         if self.unresolved:
             return as_written(self.effective.values)
-        return fill(self.effective.values, self.secrets.lookup)
+        try:
+            return fill(self.effective.values, self.secrets.lookup)
+        except ValueError as exc:  # a secret that is a map, inside a text: the message names the key path only
+            raise SecretRefused([str(exc).partition(":")[0]], "the secret is not a value that can stand there") from exc
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -185,7 +188,9 @@ class Resolver:
             self._reader.check(effective, target)
             secrets = self._reader.read(effective, world.secrets)
         etag = self._etag(effective, secrets)
-        return Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved)
+        resolution = Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved)
+        resolution.document(View.RESOLVED)  # what cannot be filled in is found before anyone is told of it
+        return resolution
 
     def _last_good(
         self, world: World, head: Head, target: Target, failure: Unprocessable, *, protected: bool

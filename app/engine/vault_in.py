@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.cache import LocalCache
-from app.errors import SecretRefused
+from app.errors import BusUnavailable, SecretRefused
 from app.model import Effective, Json, Reference, Secret, SecretPath, Target
+from app.notify import CursorStore
 from app.secrets import Known, PathPolicy, SecretDenied, SecretStore, value_of
 
-#: (path, what was found) -> what all workers agree on, None when nobody can be asked now. See CursorStore.adopt.
-Adopt = Callable[[SecretPath, Known], Known | None]
+
+class Versions:
+    """What the workers agree on about secrets' versions, through the cursor. Silent while nobody can be asked."""
+
+    def __init__(self, store: CursorStore, epoch: Callable[[], str]) -> None:
+        self._store = store
+        self._epoch = epoch
+
+    def adopt(self, path: SecretPath, found: Known) -> Known | None:
+        """The agreed version of a path that nobody has announced; None when nobody can be asked now."""
+        try:
+            return self._store.adopt(self._epoch(), path, found)
+        except BusUnavailable:
+            return None
+
+    def rotate(self, path: SecretPath, before: Known, after: Known) -> None:
+        """Tell the others of a change seen here; losing this call costs one round of the version watch."""
+        with suppress(BusUnavailable):
+            self._store.rotate(self._epoch(), path, before, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +69,11 @@ class Denied(SecretRefused):
 class SecretReader:
     """Applies the path policy, then asks the store. Thread-safe."""
 
-    def __init__(self, store: SecretStore, policy: PathPolicy, aliases: frozenset[str], adopt: Adopt) -> None:
+    def __init__(self, store: SecretStore, policy: PathPolicy, aliases: frozenset[str], versions: Versions) -> None:
         self._store = store
         self._policy = policy
         self._aliases = aliases
-        self._adopt = adopt
+        self._versions = versions
         self._adopted: LocalCache[SecretPath, Known] = LocalCache(10_000)
 
     def check(self, effective: Effective, target: Target) -> None:
@@ -93,13 +112,19 @@ class SecretReader:
             return self._first(path)
         if known.gone:
             self._store.forget(path)
-        return self._store.get(path, known.version)
+        secret = self._store.get(path, known.version)
+        if secret.digest in ("", known.digest):
+            return secret
+        # KV v1 has no versions: other data than announced is the next one, here and in every worker that looks.
+        after = Known(known.version + 1, secret.digest)
+        self._versions.rotate(path, known, after)
+        return self._store.get(path, after.version)
 
     def _first(self, path: SecretPath) -> Secret:
         """Nothing is announced of this path: read the latest, and agree with the others that this is the version."""
         latest = self._store.get(path, None)
         found = Known(latest.version or 1, latest.digest)
-        agreed = self._adopt(path, found)
+        agreed = self._versions.adopt(path, found)
         if agreed is not None:
             self._adopted.put(path, agreed)
         return self._store.get(path, (agreed or found).version)

@@ -18,7 +18,7 @@ from app.notify.cursor import (
 from app.notify.heads_file import HeadsFile, Hints, HostState
 from app.notify.hub import ConfigChangeNotifier, Subscriber
 from app.notify.local import LocalCursorStore
-from app.notify.redis_cursor import RedisCursorStore
+from app.notify.redis_cursor import RedisCursorStore, channel_of
 
 __all__ = [
     "Announced",
@@ -36,6 +36,7 @@ __all__ = [
     "RedisCursorStore",
     "Rev",
     "Subscriber",
+    "channel_of",
     "host_epoch",
     "new_epoch",
     "now_text",

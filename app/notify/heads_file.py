@@ -41,6 +41,14 @@ class HeadsFile:
             self._state, self._stamp = self._load(), stamp
         return self._state
 
+    def changed(self) -> bool:
+        """Whether the file was replaced since the last `read`. One stat(2)."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return (found.st_ino, found.st_mtime_ns) != self._stamp
+
     def write(self, state: HostState) -> None:
         """Raises OSError when the disk is full or read-only; the former file stays as it was."""
         text = json.dumps(

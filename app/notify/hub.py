@@ -14,6 +14,10 @@ class Waker(Protocol):
 
     def set(self) -> None: ...
 
+    def clear(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
 
 class Subscriber:
     """One listener: the topics that moved since it last looked, and its wake-up. Conflated, never a queue."""

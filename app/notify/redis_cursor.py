@@ -62,13 +62,18 @@ return 1
 """
 
 
+def channel_of(link: RedisLink, repository: str) -> str:
+    """Where moves of this repository's cursor are published."""
+    return link.key(f"{repository}:bus")
+
+
 class RedisCursorStore:
     """See CursorStore. `repository` separates the labels of one configuration repository from another's."""
 
     def __init__(self, link: RedisLink, repository: str) -> None:
         self._link = link
         self._keys = [link.key(f"{repository}:{name}") for name in ("cursor", "labels", "secrets")]
-        self.channel = link.key(f"{repository}:bus")
+        self.channel = channel_of(link, repository)
         self._last: Cursor | None = None
 
     def read(self) -> Cursor | None:

@@ -12,14 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from flask import Flask
 from jwt import PyJWS
 
 from app.access import Issuer, Issuers, JwksKeys, Keys, Rbac, TokenVerifier, install
+from app.errors import Unauthenticated
 from app.model import Principal
 from tests.issuer import LocalIssuer, SigningKey
 
 ALGORITHMS = ("RS256", "ES256")
+
+#: Makes a token in the name of an issuer.
+Forge = Callable[[LocalIssuer], str]
 
 
 class Clock:
@@ -53,11 +58,11 @@ class Gate:
         return self.verifier.verify(token)
 
 
-def described(issuer: LocalIssuer, keys: Keys, **fields: Any) -> Issuer:
+def described(provider: LocalIssuer, keys: Keys, **fields: Any) -> Issuer:
     return Issuer(
         **{
-            "issuer": issuer.url,
-            "audiences": frozenset({issuer.audience}),
+            "issuer": provider.url,
+            "audiences": frozenset({provider.audience}),
             "algorithms": ALGORITHMS,
             "keys": keys,
             **fields,
@@ -111,3 +116,31 @@ def hmac_signed(secret: bytes, header: dict[str, Any], claims: Any) -> str:
 def signed_bytes(key: SigningKey, payload: bytes, **header: Any) -> str:
     """A token of any payload, signed well; `header` is added as it is."""
     return PyJWS().encode(payload, key.private, algorithm=key.algorithm, headers={"kid": key.kid, **header})
+
+
+@contextmanager
+def refused(reason: str) -> Iterator[None]:
+    with pytest.raises(Unauthenticated) as raised:
+        yield
+    assert reason in str(raised.value)
+
+
+def header_of(typ: str | None) -> Forge:
+    return lambda issuer: issuer.token(headers={"typ": typ})
+
+
+def claiming(**claims: Any) -> Forge:
+    return lambda issuer: issuer.token(**claims)
+
+
+def now_and(seconds: float) -> int:
+    return int(time.time() + seconds)
+
+
+def hs256_with_the_public_pem(issuer: LocalIssuer) -> str:
+    key = issuer.key()
+    return hmac_signed(key.pem.encode(), {"alg": "HS256", "kid": key.kid}, claims_of(issuer))
+
+
+def unknown_kid(issuer: LocalIssuer) -> str:
+    return issuer.token(headers={"kid": "unknown"})

@@ -1,3 +1,5 @@
+"""Reading the Authorization header."""
+
 from __future__ import annotations
 
 import pytest

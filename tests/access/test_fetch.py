@@ -1,3 +1,5 @@
+"""Fetching from a provider that is slow, large, or leads elsewhere."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Which published keys are trusted, and for what."""
+
 from __future__ import annotations
 
 import json

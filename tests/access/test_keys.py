@@ -1,9 +1,13 @@
+"""Keys that are kept fresh while their provider comes and goes."""
+
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +17,8 @@ from tests.issuer import DISCOVERY_PATH, LocalIssuer, Mode, new_key
 from tests.support import eventually
 
 
-def keys_of(issuer: LocalIssuer, clock: Clock, **options: float) -> JwksKeys:
-    return JwksKeys(issuer.jwks_url, algorithms=ALGORITHMS, clock=clock, jitter=lambda: 0.5, **options)
+def keys_of(issuer: LocalIssuer, clock: Clock) -> JwksKeys:
+    return JwksKeys(issuer.jwks_url, algorithms=ALGORITHMS, clock=clock, jitter=lambda: 0.5)
 
 
 def knows(keys: JwksKeys | FileKeys, kid: str | None, algorithm: str = "RS256") -> bool:
@@ -168,7 +172,7 @@ def test_failures_are_retried_ever_more_slowly(own_issuer: LocalIssuer) -> None:
         if keys.tick():
             attempts.append(second)
 
-    pauses = [later - earlier for earlier, later in zip(attempts, attempts[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
     assert attempts[0] == 300
     assert pauses == sorted(pauses)
     assert pauses[0] >= 10
@@ -275,22 +279,22 @@ def test_a_problem_holds_no_address(own_issuer: LocalIssuer) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"url": "https://a/keys", "issuer": "https://a"}, {"url": "file:///keys"}])
-def test_keys_come_from_one_url(options: dict[str, str]) -> None:
+def test_keys_come_from_one_url(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         JwksKeys(**options, algorithms=ALGORITHMS)
 
 
-def test_closing_ends_the_thread(own_issuer: LocalIssuer) -> None:
+def test_closing_ends_the_one_thread_that_starting_began(own_issuer: LocalIssuer) -> None:
     keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS)
-    before = threading.active_count()
+    others = set(threading.enumerate())
     keys.start()
     keys.start()
-    assert any(thread.name == "jwks-refresher" for thread in threading.enumerate())
+    begun = [thread for thread in set(threading.enumerate()) - others if thread.name == "jwks-refresher"]
 
     keys.close()
 
-    assert not any(thread.name == "jwks-refresher" for thread in threading.enumerate())
-    assert threading.active_count() <= before
+    assert len(begun) == 1
+    assert not begun[0].is_alive()
     keys.close()
 
 

@@ -1,3 +1,5 @@
+"""The permission grammar, and who may do what with it."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""Role bindings: matching, and telling every fault of the file."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from app.effective import candidates, fold, ordered, parse
-from app.model import Effective, Json, Target
+from app.model import Effective, Json, Node, Target
 
 
 def effective_of(
@@ -22,6 +23,11 @@ def effective_of(
 
 def effective_of_yaml(text: str) -> Effective:
     return effective_of({"pay.yml": text.encode()})
+
+
+def nodes_of(document: Mapping[str, Json]) -> Mapping[str, Node]:
+    """A document as values of an Effective; every Json is a Node, though mypy cannot see it inside lists."""
+    return cast("Mapping[str, Node]", document)
 
 
 def typed(value: Json) -> object:

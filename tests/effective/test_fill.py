@@ -11,7 +11,10 @@ from app.model import MASK, Json, Reference
 from tests.effective.folding import effective_of_yaml, typed
 
 EFFECTIVE = effective_of_yaml(
-    "plain: {a: 1, b: [x]}\nwhole: ${vault:kv/a#k}\ninline: x-${vault:kv/a#k}-${vault:kv/b#k@2}\nlist: ['${vault:kv/a#k}']\n"
+    "plain: {a: 1, b: [x]}\n"
+    "whole: ${vault:kv/a#k}\n"
+    "inline: x-${vault:kv/a#k}-${vault:kv/b#k@2}\n"
+    "list: ['${vault:kv/a#k}']\n"
 )
 
 
@@ -30,14 +33,14 @@ def test_inline_scalar_is_written_as_json_writes_it(value: Json, text: str) -> N
 
 @pytest.mark.parametrize("value", [[1], {"a": "hunter2"}, []])
 def test_map_or_list_inline_is_an_error_that_names_the_key_only(value: Json) -> None:
-    with pytest.raises(ValueError, match="^inline: ") as caught:
+    with pytest.raises(ValueError, match=r"^inline: ") as caught:
         fill(EFFECTIVE.values, lambda _: value)
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan, 10**400, "\ud800", {"a": [math.inf]}, {"\udfff": 1}])
 def test_secret_that_json_cannot_carry_is_an_error(value: Json) -> None:
-    with pytest.raises(ValueError, match="^whole: "):
+    with pytest.raises(ValueError, match=r"^whole: "):
         fill(effective_of_yaml("whole: ${vault:kv/a#k}").values, lambda _: value)
 
 

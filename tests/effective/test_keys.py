@@ -10,6 +10,7 @@ from app.effective import as_written, key_text, parse_key
 from app.effective.keys import shown
 from app.model import Json, KeyPath
 from tests.effective.folding import effective_of_yaml
+from tests.effective.strategies import relaxed
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_lenient_spellings_are_understood(text: str, path: KeyPath) -> None:
 
 @pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b", "a[", "a]", "a[]", 'a["x]', "a[0]b", "a.[0]", '["\\x"]'])
 def test_what_is_no_key_path_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError, match="not a key path"):
         parse_key(text)
 
 
@@ -52,11 +53,13 @@ segments = st.one_of(st.integers(0, 10**9), st.text(max_size=8))
 
 
 @given(st.lists(segments, min_size=1, max_size=6).map(tuple))
+@relaxed
 def test_every_path_survives_its_text(path: KeyPath) -> None:
     assert parse_key(key_text(path)) == path
 
 
 @given(st.lists(segments, min_size=1, max_size=4).map(tuple), st.lists(segments, min_size=1, max_size=4).map(tuple))
+@relaxed
 def test_different_paths_have_different_texts(one: KeyPath, other: KeyPath) -> None:
     assert (one == other) == (key_text(one) == key_text(other))
 

@@ -94,6 +94,12 @@ def test_references_travel_along() -> None:
     assert effective.references == {pw: ("pw", "whole", "url"), other: ("own",)}
 
 
+def test_only_a_reference_alone_is_a_whole_value() -> None:
+    text = "pw: ${vault:kv/a#k}\nempty: ''\nwhole: ${pw}\nagain: ${no:${whole}}\ntext: ${empty}${pw}\nmore: ${text}\n"
+    filled = fill(effective_of_yaml(text).values, lambda _: 5)
+    assert filled == {"pw": 5, "empty": "", "whole": 5, "again": 5, "text": "5", "more": "5"}
+
+
 def test_reference_inside_a_key_resolves_nothing() -> None:
     effective = effective_of_yaml("a: '${b${vault:kv/a#k}}'\nbx: 1\n")
     assert as_written(effective.values)["a"] == "${b${vault:kv/a#k}}"

@@ -81,6 +81,7 @@ def test_answer_that_drips_is_cut_off(front: Front, behind: VaultSecretBackend) 
         handler.end_headers()
         for _ in range(200):
             handler.wfile.write(b" ")
+            handler.wfile.flush()
             time.sleep(0.05)  # the drip itself
 
     front.reply = drip
@@ -118,6 +119,8 @@ def test_endless_answer_is_cut_off(front: Front, behind: VaultSecretBackend) -> 
         (401, {}, b"who are you"),
         (403, {}, b"<html>Forbidden by the ingress</html>"),
         (404, {"Content-Type": "text/plain"}, b"default backend - 404"),
+        json_reply(403, {"message": "blocked by the gateway"}),
+        json_reply(404, {"message": "no such route", "errors": "none"}),
         json_reply(400, {"errors": ["Upgrading from non-versioned to versioned data"]}),
         json_reply(429, {"errors": ["rate limited"]}),
         json_reply(500, {"errors": [1, {}]}),

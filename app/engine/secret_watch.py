@@ -1,0 +1,61 @@
+"""Rotation is a revision: what has changed in Vault is announced through the same cursor as commits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+
+from app.errors import BusUnavailable
+from app.notify import CursorStore
+from app.secrets import VersionWatch
+
+log = logging.getLogger(__name__)
+
+
+class SecretWatch:
+    """Looks every `interval` seconds, while `is_due` says that this worker is the one that does it for its host."""
+
+    def __init__(self, watch: VersionWatch, store: CursorStore, *, interval: float) -> None:
+        self._watch = watch
+        self._store = store
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._active = threading.Event()
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="secret-watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._active.set()
+        if self._thread:
+            self._thread.join()
+
+    def activate(self) -> None:
+        """This worker pulls now, so it watches too."""
+        self._active.set()
+
+    def tick(self) -> int:
+        """One look at the secrets in use; returns how many moves were announced."""
+        try:
+            cursor = self._store.read()
+            if cursor is None:
+                return 0
+            known = self._store.in_use()
+            seen = self._watch.observe(known)
+            moved = {**seen.changed, **{path: replace(known[path], gone=True) for path in seen.gone}}
+            return sum(self._store.rotate(cursor.rev.epoch, path, known[path], now) for path, now in moved.items())
+        except BusUnavailable:
+            return 0  # looked at again in the next round
+
+    def _run(self) -> None:
+        self._active.wait()
+        while not self._stop.wait(self._interval):
+            try:
+                if moved := self.tick():
+                    log.info("secrets.rotated", extra={"paths": moved})
+            except Exception:  # the loop must outlive whatever a look did not foresee; it is logged with its stack
+                log.exception("secret_watch.tick_failed")

@@ -1,0 +1,229 @@
+"""One stream's conversation, whatever carries it: frames in, frames out. State, not events: it compares etags."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from app.engine.changes import ChangeFrames
+from app.engine.engine import ConfigEngine, Current
+from app.engine.world import World
+from app.errors import BadInput, ConfigServerError, Forbidden, NotFound, Unavailable, Unprocessable
+from app.model import Principal, Stale, Target, View, checked_envs, checked_label, checked_service
+from app.notify import Subscriber, now_text, wire
+from app.notify.wire import Frame, Subscribe, Unsubscribe
+
+#: (principal, service, envs) -> what it may see, or None. Asked at each delivery.
+Authorize: TypeAlias = Callable[[Principal, str, tuple[str, ...]], View | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The end of a stream: a close code of WebSocket (cfg.v1), and why."""
+
+    code: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Held:
+    """What this connection has been told of one topic."""
+
+    etag: str | None
+    stale: tuple[Stale, ...] = ()
+    failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPolicy:
+    """What all streams of a worker share. Durations in seconds; `digest_key` keys the digest in SSE's event id."""
+
+    engine: ConfigEngine
+    frames: ChangeFrames
+    authorize: Authorize
+    digest_key: bytes
+    heartbeat: float
+    on_pushed: Callable[[str], None]
+
+
+class StreamSession:
+    """Used by one thread. `subscriber.wake` is set when there is something to do."""
+
+    def __init__(self, policy: StreamPolicy, principal: Principal, subscriber: Subscriber, connection: str) -> None:
+        self._policy = policy
+        self._engine = policy.engine
+        self._principal = principal
+        self._subscriber = subscriber
+        self._connection = connection
+        self._held: dict[Target, _Held] = {}
+        self._beat_at = 0.0
+
+    @property
+    def targets(self) -> Iterable[Target]:
+        return self._held
+
+    def run(self, receive: Callable[[], Sequence[str | bytes]], alive: Callable[[], bool]) -> Iterator[Frame | Close]:
+        """The whole life of the stream: what to send, in order. Ends when `alive` turns false, or after a Close.
+
+        `receive` returns what has come in since the last call. Waits on `subscriber.wake` in between.
+        """
+        yield wire.hello(self._connection, str(self._engine.world.rev), self._policy.heartbeat)
+        self._beat()
+        while alive():
+            ending = self._ending()
+            if ending is not None:
+                yield wire.goodbye(ending.code, self._retry_after())
+                yield ending
+                return
+            self._subscriber.wake.clear()
+            try:
+                for message in receive():
+                    yield from self.handle(wire.parse(message))
+            except wire.BadFrame as bad:
+                yield wire.error("bad-frame", None, False)
+                yield Close(wire.CLOSE_BAD_FRAME, str(bad))
+                return
+            yield from self.due()
+            self._subscriber.wake.wait(max(0.0, min(self._beat_at - time.monotonic(), self._lifetime())))
+
+    def handle(self, command: wire.Command) -> Iterator[Frame]:
+        if isinstance(command, Unsubscribe):
+            yield from self._unsubscribe(command)
+        else:
+            yield from self.subscribe(command)
+
+    def subscribe(self, command: Subscribe) -> Iterator[Frame]:
+        """Register first, then look: what moves in between is marked and comes with the next `due`."""
+        world = self._engine.world
+        fresh: list[Target] = []
+        for name, etag in command.topics.items():
+            try:
+                target = self.resolve(world, name)
+                self._authorized(target)
+            except ConfigServerError as failure:
+                yield wire.error(code_of(failure), name, isinstance(failure, Unavailable))
+                continue
+            if target not in self._held and len(self._held) >= wire.MAX_TOPICS:
+                yield wire.error("too-many-topics", name, False)
+                continue
+            self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
+            self._held[target] = _Held(etag)
+            fresh.append(target)
+        if fresh:
+            changes = list(self._changes(self._engine.world, fresh))
+            yield wire.subscribed([target.topic for target in fresh], _mode(command, fresh, changes))
+            yield from changes
+            yield self._sync(self._engine.world)
+
+    def due(self) -> Iterator[Frame]:
+        """What has moved since the last look, all of one revision, closed by `sync`; or the heartbeat."""
+        dirty = [target for target in self._subscriber.take() if target in self._held]
+        beat = time.monotonic() >= self._beat_at
+        if beat:
+            dirty += [target for target, held in self._held.items() if held.failed and target not in dirty]
+        if dirty or beat:
+            world = self._engine.world
+            changes = list(self._changes(world, dirty))
+            yield from changes
+            if changes or beat:
+                yield self._sync(world)
+
+    def resolve(self, world: World, name: str) -> Target:
+        """`service/env/label` (the label may be left out, and may hold slashes) as a Target. Raises BadInput."""
+        service, _, rest = name.partition("/")
+        env, _, label = rest.partition("/")
+        checked = checked_service(service), checked_envs(env), checked_label(label) if label else None
+        return self._engine.target(world, *checked)[1]
+
+    def digest(self) -> str:
+        """A keyed digest of what the client holds, for SSE's event id."""
+        held = sorted((target.topic, known.etag or "") for target, known in self._held.items())
+        return hmac.digest(self._policy.digest_key, repr(held).encode(), hashlib.sha256).hex()[:16]
+
+    def _unsubscribe(self, command: Unsubscribe) -> Iterator[Frame]:
+        names = set(command.topics)
+        left = [target for target in self._held if target.topic in names]
+        self._engine.notifier.unsubscribe(self._subscriber, left)
+        for target in left:
+            del self._held[target]
+        return iter(())
+
+    def _changes(self, world: World, targets: Iterable[Target]) -> Iterator[Frame]:
+        for target in targets:
+            frame = self._change(world, target, self._held[target])
+            if frame is not None:
+                yield frame
+
+    def _change(self, world: World, target: Target, held: _Held) -> Frame | None:
+        try:
+            view = self._authorized(target)
+            head, located = self._engine.target(world, target.service, target.envs, target.label)
+            current = self._engine.current(world, located, head)
+            frame = self._frame(current, view, held)
+        except NotFound:
+            frame = self._policy.frames.gone(target, held.etag, "") if held.failed != "gone" else None
+            held.etag, held.stale, held.failed = None, (), "gone"
+        except (Unavailable, Unprocessable, Forbidden) as failure:
+            code = code_of(failure)
+            frame = wire.error(code, target.topic, isinstance(failure, Unavailable)) if held.failed != code else None
+            held.failed = code
+        return frame
+
+    def _frame(self, current: Current, view: View, held: _Held) -> Frame | None:
+        base, held.failed = held.etag, None
+        if base != current.resolution.etag:
+            frame = self._policy.frames.put(current, view, base)
+            self._policy.on_pushed("put")
+        elif held.stale != current.stale:
+            frame = self._policy.frames.state(current)
+            self._policy.on_pushed("state")
+        else:
+            return None
+        held.etag, held.stale = current.resolution.etag, current.stale
+        return frame
+
+    def _authorized(self, target: Target) -> View:
+        view = self._policy.authorize(self._principal, target.service, target.envs)
+        if view is None:
+            raise Forbidden("no grant covers this topic")
+        return view
+
+    def _sync(self, world: World) -> Frame:
+        self._beat()
+        return wire.sync(str(world.rev), now_text(), self.digest())
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic() + self._policy.heartbeat * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load
+
+    def _ending(self) -> Close | None:
+        if self._engine.notifier.draining:
+            return Close(wire.CLOSE_RESTART, "the worker restarts")
+        if self._lifetime() <= 0:
+            return Close(wire.CLOSE_TOKEN, "the token has expired")
+        return None
+
+    def _lifetime(self) -> float:
+        return self._principal.expires_at - time.time()
+
+    def _retry_after(self) -> float:
+        """Spread the clients that come back over at least five seconds."""
+        return random.uniform(0.1, max(5.0, len(self._engine.notifier) / 200))  # noqa: S311 - spreads load
+
+
+def code_of(failure: ConfigServerError) -> str:
+    """The error's name as the wire writes it: UnknownLabel -> unknown-label."""
+    if isinstance(failure, BadInput):
+        return "bad-topic"
+    name = type(failure).__name__
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+
+
+def _mode(command: Subscribe, fresh: Sequence[Target], changes: Sequence[Frame]) -> str:
+    if not changes:
+        return "none"
+    return "changes" if any(command.topics.values()) or len(changes) < len(fresh) else "full"

@@ -1,0 +1,464 @@
+"""The composition root: Settings in, objects out. The only place that names concrete backends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+
+from prometheus_client import CollectorRegistry
+
+from app.access import FileKeys, Issuer, Issuers, JwksKeys, Keys, Rbac, TokenVerifier, load_rbac, view_for
+from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
+from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
+from app.effective import checked_search_path
+from app.engine import (
+    ChangeFrames,
+    ConfigEngine,
+    Installer,
+    Loader,
+    PlainFiles,
+    Puller,
+    ReadRequest,
+    Resolution,
+    Resolver,
+    SecretReader,
+    SecretWatch,
+    StreamPolicy,
+    Targets,
+    Trees,
+    Versions,
+    World,
+)
+from app.follower import Follower
+from app.model import Principal, StaleReason, View
+from app.notify import (
+    Bus,
+    ConfigChangeNotifier,
+    CursorStore,
+    HeadsFile,
+    Hints,
+    LocalBus,
+    LocalCursorStore,
+    RedisBus,
+    RedisCursorStore,
+    channel_of,
+)
+from app.observability import Health, Metrics
+from app.parts import MeasuredBackend, parts_of
+from app.repository import GitConfigBackend, GitCredentials, MirrorLock
+from app.scheduler import Scheduler
+from app.secrets import (
+    AppRole,
+    Breaker,
+    Mount,
+    NoSecretBackend,
+    PathPolicy,
+    SecretBackend,
+    SecretStore,
+    VaultSecretBackend,
+    VersionWatch,
+)
+from app.server_key import derive, load_server_key
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: The one configuration repository of today. Every key is by (repository, label) already.
+REPOSITORY = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may see what: the verifier, and the two settings that permissions depend on."""
+
+    verifier: TokenVerifier
+    envs_listed: bool
+    unscoped_read: bool
+
+    def view(self, principal: Principal, service: str, envs: tuple[str, ...]) -> View | None:
+        """The fullest view of the target that the principal may have, or None."""
+        return view_for(principal, service, envs, envs_listed=self.envs_listed, unscoped_read=self.unscoped_read)
+
+
+class Services:
+    """Every object of one worker, each made at its first use from those it needs.
+
+    Making them starts nothing and opens no connection, so it may happen before a fork. `start` and `close` are called
+    once each. Raises SettingsError, RbacError, ValueError for settings that make no server.
+    """
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry | None = None) -> None:
+        self.settings = settings
+        self.timings = settings.timings
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._key = load_server_key(settings.key_file, settings.data_dir)
+        self.metrics = Metrics(registry)
+        self.notifier = ConfigChangeNotifier(settings.streams_per_worker)
+        self.heads = HeadsFile(settings.data_dir / "heads.json")
+        self.hints = Hints(settings.data_dir / "hint")
+        self.search_paths = tuple(checked_search_path(path) for path in settings.search_paths)
+        self._closing = ExitStack()
+        self._started = False
+
+    # Life
+
+    def start(self) -> None:
+        """Start the threads, in the order in which they lean on each other. After the fork, never before."""
+        if self._started:
+            return
+        self._started = True
+        self._closing.callback(self.metrics.close)
+        if self.link is not None:
+            self._closing.callback(self.link.close)
+        self._closing.callback(self.repository.close)
+        self.bus.start(self._on_message)
+        self._closing.callback(self.bus.close)
+        parts = (self.trail, self.audit, self.issuers, self.follower, self.secret_watch, self.scheduler)
+        for part in parts:
+            part.start()
+            self._closing.callback(part.close)
+
+    def drain(self) -> None:
+        """Say goodbye to every stream and answer every long poll; new ones are refused."""
+        self.notifier.drain()
+
+    def close(self) -> None:
+        self.drain()
+        self._closing.close()
+
+    def hint(self) -> int:
+        """Ask the pullers of all hosts to fetch now; returns the number that heads.json reaches when ours has."""
+        number = self.hints.give()
+        self.bus.hint()
+        return number
+
+    def _on_message(self, kind: str) -> None:
+        if kind == "hint":
+            self.scheduler.wake()
+        elif kind == "moved":
+            self.follower.wake()
+
+    # Between workers
+
+    @cached_property
+    def link(self) -> RedisLink | None:
+        url = self.settings.redis_url
+        if url is None:
+            return None
+        timings = self.timings
+        return RedisLink(url, namespace=self.settings.namespace, timeout=timings.redis, pause=timings.redis_pause)
+
+    @cached_property
+    def cursor(self) -> CursorStore:
+        if self.link is not None:
+            return RedisCursorStore(self.link, REPOSITORY)
+        known = self.heads.read()
+        return LocalCursorStore(known.cursor if known else None, on_move=self._moved)
+
+    @cached_property
+    def bus(self) -> Bus:
+        if self.link is None:
+            return LocalBus()
+        return RedisBus(self.link, channel_of(self.link, REPOSITORY), pause=self.timings.redis_pause)
+
+    @cached_property
+    def shared_cache(self) -> SharedCache:
+        if self.link is None:
+            return NoSharedCache()
+        return RedisSharedCache(self.link, mac_key=derive(self._key, "cache"))
+
+    def _moved(self) -> None:
+        self.follower.wake()
+
+    # From Git to an answer
+
+    @cached_property
+    def repository(self) -> GitConfigBackend:
+        settings = self.settings
+        credentials = GitCredentials(
+            username=settings.git_username,
+            password_file=settings.git_password_file,
+            ssh_key_file=settings.git_ssh_key_file,
+            known_hosts_file=settings.git_known_hosts_file,
+            ca_file=settings.git_ca_file,
+        )
+        return GitConfigBackend(
+            settings.repo_url,
+            settings.data_dir / "mirror",
+            credentials=credentials,
+            timeout=settings.git_timeout_seconds,
+            clone_timeout=settings.git_clone_timeout_seconds,
+        )
+
+    @cached_property
+    def trees(self) -> Trees:
+        return Trees(self.repository)
+
+    @cached_property
+    def loader(self) -> Loader:
+        return Loader(
+            self.repository,
+            self.shared_cache,
+            search_paths=self.search_paths,
+            on_lookup=lambda cache, hit: self.metrics.count_cache(cache, hit=hit),
+            on_resolved=self.metrics.observe_resolve,
+        )
+
+    @cached_property
+    def vault(self) -> SecretBackend:
+        settings, timings = self.settings, self.timings
+        if settings.vault_addr is None or settings.vault_role_id is None:
+            return NoSecretBackend()
+        role = AppRole(
+            settings.vault_role_id,
+            secret_id=settings.vault_secret_id,
+            secret_id_file=str(settings.vault_secret_id_file) if settings.vault_secret_id_file else None,
+            wrapped=settings.vault_secret_id_wrapped,
+            mount=settings.vault_auth_mount,
+        )
+        backend = VaultSecretBackend(
+            settings.vault_addr,
+            auth=role,
+            mounts={alias: Mount(path, version) for alias, (path, version) in settings.vault_mounts.items()},
+            namespace=settings.vault_namespace,
+            ca_file=str(settings.vault_cacert) if settings.vault_cacert else None,
+            timeouts=(timings.vault_connect, timings.vault_read),
+            on_event=self._on_vault_event,
+        )
+        return MeasuredBackend(backend, self.metrics.observe_vault_read)
+
+    @cached_property
+    def secrets(self) -> SecretStore:
+        return SecretStore(
+            self.vault,
+            ttl=self.settings.secret_ttl_seconds,
+            grace=self.settings.secret_grace_seconds,
+            digest_key=derive(self._key, "secret digest"),
+            breaker=Breaker(open_seconds=self.timings.breaker_open),
+        )
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch)
+        policy = PathPolicy(self.settings.secret_paths)
+        aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
+        return Resolver(
+            self.repository,
+            self.trees,
+            self.loader,
+            SecretReader(self.secrets, policy, aliases, versions),
+            etag_key=derive(self._key, "etag"),
+            retry_seconds=self.settings.secret_watch_seconds,
+        )
+
+    @cached_property
+    def engine(self) -> ConfigEngine:
+        settings = self.settings
+        return ConfigEngine(
+            Targets(self.repository, envs=settings.envs, secret_labels=settings.secret_labels),
+            self.resolver,
+            PlainFiles(
+                self.repository,
+                self.trees,
+                self.loader,
+                search_paths=self.search_paths,
+                etag_key=derive(self._key, "file etag"),
+            ),
+            self.notifier,
+            self.secrets,
+            hint=self.hint,
+            on_read=self._on_read,
+            catch_up=self.timings.catch_up,
+            accept_empty=settings.accept_empty,
+        )
+
+    # What moves it
+
+    @cached_property
+    def installer(self) -> Installer:
+        return Installer(
+            self.engine,
+            self.repository,
+            self.trees,
+            self.cursor,
+            self.heads,
+            on_behind=self.hints.give,
+            on_installed=self._on_installed,
+        )
+
+    @cached_property
+    def follower(self) -> Follower:
+        timings = self.timings
+        return Follower(
+            self.installer.follow, changed=self.heads.changed, look=timings.follow, check=timings.head_check
+        )
+
+    @cached_property
+    def puller(self) -> Puller:
+        return Puller(
+            self.repository,
+            self.cursor,
+            self.heads,
+            self.hints,
+            default_label=self.settings.default_label,
+            confirm_after=self.timings.confirm_rewrite,
+            on_history=self._on_history,
+            on_fetched=self._on_fetched,
+        )
+
+    @cached_property
+    def secret_watch(self) -> SecretWatch:
+        interval = self.settings.secret_watch_seconds
+        return SecretWatch(VersionWatch(self.vault, self.secrets), self.cursor, interval=interval)
+
+    @cached_property
+    def lock(self) -> MirrorLock:
+        return MirrorLock(self.settings.data_dir / "mirror.lock", directory=self.settings.data_dir / "mirror")
+
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        timings = self.timings
+        return Scheduler(
+            self.puller.tick,
+            self.lock,
+            hinted=self.hints.last,
+            interval=self.settings.poll_seconds,
+            look=timings.follow,
+            retry_first=timings.retry_first,
+            hint_retries=timings.hint_retries,
+            confirm_after=timings.confirm_rewrite,
+            lock_retry=timings.lock_retry,
+            on_takeover=self._on_takeover,
+            on_tick=self.follower.wake,
+        )
+
+    # Who asks, and what is kept of it
+
+    @cached_property
+    def issuers(self) -> Issuers:
+        settings = self.settings
+        issuer = Issuer(
+            settings.jwt_issuer,
+            frozenset(settings.jwt_audience),
+            settings.jwt_algorithms,
+            self._signing_keys(),
+            permission_claims=settings.jwt_permission_claims,
+            service_claim=settings.service_claim,
+            env_claim=settings.env_claim,
+            leeway=settings.jwt_leeway_seconds,
+            max_lifetime=settings.jwt_max_lifetime_seconds,
+        )
+        return Issuers([issuer])
+
+    @cached_property
+    def access(self) -> Access:
+        settings = self.settings
+        rbac = load_rbac(settings.rbac_file) if settings.rbac_file else Rbac(())
+        verifier = TokenVerifier(self.issuers, rbac)
+        return Access(verifier, envs_listed=bool(settings.envs), unscoped_read=settings.unscoped_read)
+
+    @cached_property
+    def streams(self) -> StreamPolicy:
+        return StreamPolicy(
+            engine=self.engine,
+            frames=ChangeFrames(),
+            authorize=self.access.view,
+            digest_key=derive(self._key, "stream digest"),
+            heartbeat=self.timings.heartbeat,
+            on_pushed=self.metrics.count_pushed,
+        )
+
+    @cached_property
+    def trail(self) -> AuditTrail:
+        slot = os.environ.get("CONFIG_SERVER_WORKER_SLOT", "0")
+        return AuditTrail(
+            self.settings.audit_path,
+            chain=f"worker-{slot}",
+            clock=time.time,
+            on_written=self.metrics.count_audit,
+            on_failure=self.metrics.count_audit_failure,
+        )
+
+    @cached_property
+    def audit(self) -> AuditAggregate:
+        return AuditAggregate(self.trail.record, time.time)
+
+    @cached_property
+    def webhook_secret(self) -> bytes | None:
+        """None: webhooks are not accepted."""
+        if self.settings.webhook_secret_file is not None:
+            return self.settings.webhook_secret_file.read_bytes().strip() or None
+        return self.settings.webhook_secret.encode() if self.settings.webhook_secret else None
+
+    @cached_property
+    def health(self) -> Health:
+        health = Health(lambda: self.engine.ready and not self.notifier.draining, time.time)
+        for name, probe in parts_of(self).items():
+            health.register(name, probe)
+        return health
+
+    def _signing_keys(self) -> Keys:
+        settings, timings = self.settings, self.timings
+        if settings.jwt_public_key_file is not None:
+            return FileKeys(settings.jwt_public_key_file, algorithms=settings.jwt_algorithms)
+        return JwksKeys(
+            settings.jwt_jwks_url,
+            issuer=settings.jwt_issuer if settings.jwt_discovery else None,
+            algorithms=settings.jwt_algorithms,
+            refresh_seconds=timings.keys_refresh,
+            min_interval=timings.keys_min_interval,
+            keep_seconds=timings.keys_keep,
+            on_fetch=self._on_keys_fetched,
+        )
+
+    # What the parts tell
+
+    def _on_read(self, request: ReadRequest, resolution: Resolution) -> None:
+        """Resolved secrets are told to the auditor: who, which configuration, at which version."""
+        if request.view is View.RESOLVED and resolution.secrets.by_reference:
+            event = AuditEvent(
+                "secrets.read",
+                Outcome.ALLOWED,
+                request_id=request.request_id,
+                subject=request.principal.subject,
+                issuer=request.principal.issuer,
+                target=resolution.target.topic,
+                version=resolution.version,
+                keys=tuple(key for keys in resolution.effective.references.values() for key in keys),
+                address=request.address,
+            )
+            self.audit.read(event, resolution.etag)
+
+    def _on_installed(self, world: World, seconds: float, woken: int) -> None:
+        self.metrics.set_cursor(world.rev.seq)
+        self.metrics.set_held_back(len(self.resolver.held_back()))
+        for reason in StaleReason:
+            self.metrics.set_stale(reason, stale=any(each.reason is reason for each in world.stale))
+        self.metrics.observe_push(seconds)
+        log.info("world.installed", extra={"rev": str(world.rev), "woken": woken, "seconds": round(seconds, 4)})
+
+    def _on_history(self, what: str, label: str, old: str, new: str | None) -> None:
+        detail = f"{old[:12]} -> {new[:12] if new else 'nothing'}"
+        self.trail.record(AuditEvent(f"label.{what}", Outcome.ALLOWED, target=label, version=new, detail=detail))
+
+    def _on_fetched(self, outcome: str, seconds: float) -> None:
+        self.metrics.observe_fetch(outcome, seconds)
+        if outcome == "ok":
+            self.metrics.set_last_fetch(time.time())
+
+    def _on_takeover(self) -> None:
+        self.lock.clean_up_after_former_holder()
+        self.secret_watch.activate()
+
+    def _on_vault_event(self, kind: str, detail: str) -> None:
+        log.warning("vault.event", extra={"kind": kind, "detail": detail})
+        if kind == "login_failed":
+            self.trail.record(AuditEvent("vault.login", Outcome.FAILED, detail=detail))
+
+    def _on_keys_fetched(self, ok: bool) -> None:
+        if ok:
+            self.metrics.set_jwks_fetched(time.time())
