@@ -1,1 +1,54 @@
-"""Config Server: central configuration for microservices."""
+"""Config Server: central configuration for microservices.
+
+`create_app(settings)` makes the WSGI application, `ConfigServer` runs one as a library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from prometheus_client import CollectorRegistry
+
+    from app.embedded import ConfigServer
+    from app.settings import Settings
+
+__all__ = ["ConfigServer", "create_app"]
+
+
+def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> Flask:
+    """The application, wired and not yet started: `services(app).start()` comes after the fork."""
+    from flask import Flask
+
+    from app.blueprints import admin, config, docs, guard, health, hooks, http, problems, stream
+    from app.observability import flask_metrics
+    from app.services import Services
+
+    services = Services(settings, registry)
+    app = Flask("app", static_folder=None)
+    app.config["SOCK_SERVER_OPTIONS"] = stream.SERVER_OPTIONS
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
+    app.extensions["config_server"] = services
+    problems.install(app)
+    http.install(app, services.audit, services.metrics)
+    flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
+    guard.install(app, services.access, metrics_public=settings.metrics == "public")
+    app.register_blueprint(config.blueprint(services.engine))
+    app.register_blueprint(stream.blueprint(services.streams, services.stream_limits, services.metrics))
+    app.register_blueprint(
+        admin.blueprint(services.engine, services.hint, services.new_heads, services.record, patience=20)
+    )
+    app.register_blueprint(hooks.blueprint(services.webhook_secret, services.hint))
+    app.register_blueprint(health.blueprint(services.health, services.metrics))
+    app.register_blueprint(docs.blueprint())
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """ConfigServer is imported when it is used: gunicorn's master needs only the log format from this package."""
+    if name == "ConfigServer":
+        from app.embedded import ConfigServer
+
+        return ConfigServer
+    raise AttributeError(f"module 'app' has no attribute {name!r}")

@@ -6,12 +6,11 @@ import logging
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 
 from prometheus_client import CollectorRegistry
 
-from app.access import FileKeys, Issuer, Issuers, JwksKeys, Keys, Rbac, TokenVerifier, load_rbac, view_for
+from app.access import Access, FileKeys, Issuer, Issuers, JwksKeys, Keys, Rbac, TokenVerifier, load_rbac
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
 from app.effective import checked_search_path
@@ -27,6 +26,7 @@ from app.engine import (
     Resolver,
     SecretReader,
     SecretWatch,
+    StreamLimits,
     StreamPolicy,
     Targets,
     Trees,
@@ -34,7 +34,7 @@ from app.engine import (
     World,
 )
 from app.follower import Follower
-from app.model import Principal, StaleReason, View
+from app.model import StaleReason, View
 from app.notify import (
     Bus,
     ConfigChangeNotifier,
@@ -67,21 +67,13 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
+
+def _nothing() -> None:
+    """Without Vault there is no token to keep alive."""
+
+
 #: The one configuration repository of today. Every key is by (repository, label) already.
 REPOSITORY = "default"
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may see what: the verifier, and the two settings that permissions depend on."""
-
-    verifier: TokenVerifier
-    envs_listed: bool
-    unscoped_read: bool
-
-    def view(self, principal: Principal, service: str, envs: tuple[str, ...]) -> View | None:
-        """The fullest view of the target that the principal may have, or None."""
-        return view_for(principal, service, envs, envs_listed=self.envs_listed, unscoped_read=self.unscoped_read)
 
 
 class Services:
@@ -98,7 +90,6 @@ class Services:
         self._key = load_server_key(settings.key_file, settings.data_dir)
         self.metrics = Metrics(registry)
         self.notifier = ConfigChangeNotifier(settings.streams_per_worker)
-        self.heads = HeadsFile(settings.data_dir / "heads.json")
         self.hints = Hints(settings.data_dir / "hint")
         self.search_paths = tuple(checked_search_path(path) for path in settings.search_paths)
         self._closing = ExitStack()
@@ -115,6 +106,8 @@ class Services:
         if self.link is not None:
             self._closing.callback(self.link.close)
         self._closing.callback(self.repository.close)
+        if self.vault is not None:
+            self._closing.callback(self.vault.close)
         self.bus.start(self._on_message)
         self._closing.callback(self.bus.close)
         parts = (self.trail, self.audit, self.issuers, self.follower, self.secret_watch, self.scheduler)
@@ -136,6 +129,10 @@ class Services:
         self.bus.hint()
         return number
 
+    def record(self, event: AuditEvent) -> None:
+        """On disk before this returns: for what must not happen unrecorded. Raises AuditUnavailable."""
+        self.trail.record(event, durable=True)
+
     def _on_message(self, kind: str) -> None:
         if kind == "hint":
             self.scheduler.wake()
@@ -153,10 +150,18 @@ class Services:
         return RedisLink(url, namespace=self.settings.namespace, timeout=timings.redis, pause=timings.redis_pause)
 
     @cached_property
+    def heads(self) -> HeadsFile:
+        """The follower's; it remembers what it has read, so every other reader has one of its own."""
+        return self.new_heads()
+
+    def new_heads(self) -> HeadsFile:
+        return HeadsFile(self.settings.data_dir / "heads.json")
+
+    @cached_property
     def cursor(self) -> CursorStore:
         if self.link is not None:
             return RedisCursorStore(self.link, REPOSITORY)
-        known = self.heads.read()
+        known = self.new_heads().read()
         return LocalCursorStore(known.cursor if known else None, on_move=self._moved)
 
     @cached_property
@@ -209,10 +214,10 @@ class Services:
         )
 
     @cached_property
-    def vault(self) -> SecretBackend:
+    def vault(self) -> VaultSecretBackend | None:
         settings, timings = self.settings, self.timings
         if settings.vault_addr is None or settings.vault_role_id is None:
-            return NoSecretBackend()
+            return None
         role = AppRole(
             settings.vault_role_id,
             secret_id=settings.vault_secret_id,
@@ -220,7 +225,7 @@ class Services:
             wrapped=settings.vault_secret_id_wrapped,
             mount=settings.vault_auth_mount,
         )
-        backend = VaultSecretBackend(
+        return VaultSecretBackend(
             settings.vault_addr,
             auth=role,
             mounts={alias: Mount(path, version) for alias, (path, version) in settings.vault_mounts.items()},
@@ -229,12 +234,17 @@ class Services:
             timeouts=(timings.vault_connect, timings.vault_read),
             on_event=self._on_vault_event,
         )
-        return MeasuredBackend(backend, self.metrics.observe_vault_read)
+
+    @cached_property
+    def secret_backend(self) -> SecretBackend:
+        if self.vault is None:
+            return NoSecretBackend()
+        return MeasuredBackend(self.vault, self.metrics.observe_vault_read)
 
     @cached_property
     def secrets(self) -> SecretStore:
         return SecretStore(
-            self.vault,
+            self.secret_backend,
             ttl=self.settings.secret_ttl_seconds,
             grace=self.settings.secret_grace_seconds,
             digest_key=derive(self._key, "secret digest"),
@@ -302,7 +312,7 @@ class Services:
         return Puller(
             self.repository,
             self.cursor,
-            self.heads,
+            self.new_heads(),
             self.hints,
             default_label=self.settings.default_label,
             confirm_after=self.timings.confirm_rewrite,
@@ -312,8 +322,9 @@ class Services:
 
     @cached_property
     def secret_watch(self) -> SecretWatch:
-        interval = self.settings.secret_watch_seconds
-        return SecretWatch(VersionWatch(self.vault, self.secrets), self.cursor, interval=interval)
+        watch = VersionWatch(self.secret_backend, self.secrets)
+        keep_alive = self.vault.keep_alive if self.vault is not None else _nothing
+        return SecretWatch(watch, self.cursor, keep_alive, interval=self.settings.secret_watch_seconds)
 
     @cached_property
     def lock(self) -> MirrorLock:
@@ -371,6 +382,10 @@ class Services:
             heartbeat=self.timings.heartbeat,
             on_pushed=self.metrics.count_pushed,
         )
+
+    @cached_property
+    def stream_limits(self) -> StreamLimits:
+        return StreamLimits(frozenset(self.settings.allowed_origins), self.timings.stream_write)
 
     @cached_property
     def trail(self) -> AuditTrail:

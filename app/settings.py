@@ -163,6 +163,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"{PREFIX}VAULT_ROLE_ID is required with {PREFIX}VAULT_ADDR"
         if (settings.vault_secret_id is None) == (settings.vault_secret_id_file is None):
             yield f"set one of {PREFIX}VAULT_SECRET_ID, {PREFIX}VAULT_SECRET_ID_FILE with {PREFIX}VAULT_ADDR"
+    if settings.vault_secret_id_wrapped and settings.workers > 1:
+        yield f"{PREFIX}VAULT_SECRET_ID_WRAPPED needs {PREFIX}WORKERS=1: a wrapping token opens once, for one worker"
     if settings.webhook_secret and settings.webhook_secret_file:
         yield f"set one of {PREFIX}WEBHOOK_SECRET, {PREFIX}WEBHOOK_SECRET_FILE"
     for name in ("poll_seconds", "git_timeout_seconds", "git_clone_timeout_seconds", "secret_watch_seconds"):

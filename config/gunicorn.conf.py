@@ -18,6 +18,10 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # at run time the master must not hold our code, or a reload (SIGHUP) would not renew it
+    from app.services import Services
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Connections beside streams: requests, health, and the scrape, which must answer when streams are full.
@@ -128,6 +132,7 @@ proc_name = "config-server"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_directory()
 sys.path.insert(0, str(ROOT))
 
+import gevent
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
@@ -164,6 +169,28 @@ def pre_fork(server: Arbiter, worker: Worker) -> None:
 def post_fork(_server: Arbiter, worker: Worker) -> None:
     """In the worker: say which slot it has."""
     os.environ["CONFIG_SERVER_WORKER_SLOT"] = str(worker.config_server_slot)
+
+
+def post_worker_init(worker: Worker) -> None:
+    """In the worker, with the application loaded: start its threads, and watch for the end."""
+    services = worker.app.callable.extensions.get("config_server")
+    if services is not None:
+        services.start()
+        gevent.spawn(_drain_at_the_end, worker, services)
+
+
+def _drain_at_the_end(worker: Worker, services: "Services") -> None:
+    """SIGTERM and SIGHUP only clear `alive`; streams would be cut at graceful_timeout if nobody told them."""
+    while worker.alive:
+        gevent.sleep(0.1)
+    services.drain()
+
+
+def worker_exit(_server: Arbiter, worker: Worker) -> None:
+    """In the worker, after its last request: end the threads, write what is still to be written."""
+    services = worker.app.callable.extensions.get("config_server") if worker.app.callable else None
+    if services is not None:
+        services.close()
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bao import Bao, running_bao
+from devstack.bao import Bao, running_bao
 
 
 @pytest.fixture(scope="session")

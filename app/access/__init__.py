@@ -4,6 +4,7 @@ A token is good or it is Unauthenticated; which one is decided from memory alone
 targets beyond their names; `flask_jwt` is the one module that knows Flask.
 """
 
+from app.access.access import Access
 from app.access.bearer import bearer_token
 from app.access.file_keys import FileKeys
 from app.access.flask_jwt import install
@@ -16,6 +17,7 @@ from app.access.verifier import TokenVerifier
 
 __all__ = [
     "ALGORITHMS",
+    "Access",
     "Action",
     "FileKeys",
     "Issuer",

@@ -13,7 +13,7 @@ from app.engine.loader import Loader, Trees
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
 from app.engine.secret_watch import SecretWatch
-from app.engine.session import Close, StreamPolicy, StreamSession, code_of
+from app.engine.session import Close, StreamLimits, StreamPolicy, StreamSession, code_of
 from app.engine.targets import Targets
 from app.engine.vault_in import SecretReader, Versions
 from app.engine.world import Head, World
@@ -36,6 +36,7 @@ __all__ = [
     "Resolver",
     "SecretReader",
     "SecretWatch",
+    "StreamLimits",
     "StreamPolicy",
     "StreamSession",
     "Targets",

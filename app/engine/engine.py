@@ -81,9 +81,19 @@ class ConfigEngine:
             raise RepositoryUnavailable("no configuration has been fetched yet", retry_after=2)
         return world
 
+    def has(self, rev: Rev) -> bool:
+        """Whether everything up to `rev` is installed here (always, when it is of another epoch)."""
+        mine = self.world.rev
+        return mine.epoch != rev.epoch or mine.seq >= rev.seq
+
     @property
     def ready(self) -> bool:
         return self._world is not None
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Whether a first configuration is installed, waiting for it up to `timeout` seconds."""
+        with self._swapped:
+            return self._swapped.wait_for(lambda: self.ready, timeout)
 
     # Reading
 
@@ -169,14 +179,10 @@ class ConfigEngine:
     def _caught_up(self, seen: Rev) -> World:
         """The world, once it has reached `seen`. Another epoch's rev says nothing, so it is not waited for."""
 
-        def reached() -> bool:
-            rev = self.world.rev
-            return rev.epoch != seen.epoch or rev.seq >= seen.seq
-
-        if not reached():
+        if not self.has(seen):
             self._hint()
             with self._swapped:
-                if not self._swapped.wait_for(reached, self._catch_up):
+                if not self._swapped.wait_for(lambda: self.has(seen), self._catch_up):
                     raise Behind("this host has not caught up with the revision you have seen", self._catch_up)
         return self.world
 

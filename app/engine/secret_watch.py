@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 from app.errors import BusUnavailable
@@ -14,15 +15,21 @@ log = logging.getLogger(__name__)
 
 
 class SecretWatch:
-    """Looks every `interval` seconds, while `is_due` says that this worker is the one that does it for its host."""
+    """Every `interval` seconds keeps this worker's Vault token alive and, once `activate` was called, looks.
 
-    def __init__(self, watch: VersionWatch, store: CursorStore, *, interval: float) -> None:
+    One worker of a host looks for all: the one that pulls.
+    """
+
+    def __init__(
+        self, watch: VersionWatch, store: CursorStore, keep_alive: Callable[[], None], *, interval: float
+    ) -> None:
         self._watch = watch
         self._store = store
+        self._keep_alive = keep_alive
         self._interval = interval
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._active = threading.Event()
+        self._active = False
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="secret-watch", daemon=True)
@@ -30,13 +37,12 @@ class SecretWatch:
 
     def close(self) -> None:
         self._stop.set()
-        self._active.set()
         if self._thread:
             self._thread.join()
 
     def activate(self) -> None:
         """This worker pulls now, so it watches too."""
-        self._active.set()
+        self._active = True
 
     def tick(self) -> int:
         """One look at the secrets in use; returns how many moves were announced."""
@@ -52,10 +58,10 @@ class SecretWatch:
             return 0  # looked at again in the next round
 
     def _run(self) -> None:
-        self._active.wait()
         while not self._stop.wait(self._interval):
             try:
-                if moved := self.tick():
+                self._keep_alive()
+                if self._active and (moved := self.tick()):
                     log.info("secrets.rotated", extra={"paths": moved})
             except Exception:  # the loop must outlive whatever a look did not foresee; it is logged with its stack
                 log.exception("secret_watch.tick_failed")

@@ -51,6 +51,14 @@ class StreamPolicy:
     on_pushed: Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """`origins` are the browser origins that may connect; `write_timeout` is in seconds."""
+
+    origins: frozenset[str]
+    write_timeout: float
+
+
 class StreamSession:
     """Used by one thread. `subscriber.wake` is set when there is something to do."""
 
@@ -67,13 +75,21 @@ class StreamSession:
     def targets(self) -> Iterable[Target]:
         return self._held
 
-    def run(self, receive: Callable[[], Sequence[str | bytes]], alive: Callable[[], bool]) -> Iterator[Frame | Close]:
+    def run(
+        self,
+        opening: Iterable[wire.Command],
+        receive: Callable[[], Sequence[str | bytes]],
+        alive: Callable[[], bool],
+    ) -> Iterator[Frame | Close]:
         """The whole life of the stream: what to send, in order. Ends when `alive` turns false, or after a Close.
 
-        `receive` returns what has come in since the last call. Waits on `subscriber.wake` in between.
+        `opening` are commands that came with the request; `receive` returns the messages that have come in since the
+        last call. Waits on `subscriber.wake` in between.
         """
         yield wire.hello(self._connection, str(self._engine.world.rev), self._policy.heartbeat)
         self._beat()
+        for command in opening:
+            yield from self.handle(command)
         while alive():
             ending = self._ending()
             if ending is not None:

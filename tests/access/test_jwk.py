@@ -80,7 +80,6 @@ def test_a_key_that_names_no_algorithm_serves_the_allowed_ones_of_its_type(rsa_k
         {"kid": 7},
         {"kid": ["a"]},
         {"kid": "k" * 256},
-        {"d": "AQAB"},
     ],
 )
 def test_what_is_no_public_signature_key_is_left_out_and_the_others_stay(
@@ -90,6 +89,15 @@ def test_what_is_no_public_signature_key_is_left_out_and_the_others_stay(
 
     assert len(keys) == 1
     assert ec_key.kid in keys
+
+
+def test_a_private_key_that_was_published_is_left_out(rsa_key: SigningKey, ec_key: SigningKey) -> None:
+    assert isinstance(rsa_key.private, rsa.RSAPrivateKey)
+    assert isinstance(ec_key.private, ec.EllipticCurvePrivateKey)
+    leaked_rsa = {**RSAAlgorithm.to_jwk(rsa_key.private, as_dict=True), "kid": "rsa", "key_ops": ["verify"]}
+    leaked_ec = {**ECAlgorithm.to_jwk(ec_key.private, as_dict=True), "kid": "ec", "key_ops": ["verify"]}
+
+    assert len(parse_jwks(document(leaked_rsa, leaked_ec), BOTH)) == 0
 
 
 def test_a_short_rsa_key_is_left_out() -> None:

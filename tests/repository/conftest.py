@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.repository import GitConfigBackend, GitCredentials
-from tests.gitrepo import OriginRepo
+from devstack.origin import OriginRepo
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import RepositoryUnavailable
 from app.repository import GitConfigBackend, ObjectLost
-from tests.gitrepo import OriginRepo, git
+from devstack.origin import OriginRepo, git
 from tests.repository.conftest import MakeBackend
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.gitrepo import OriginRepo
+from devstack.origin import OriginRepo
 from tests.repository.servers import silent_server
 
 SCRIPT = """

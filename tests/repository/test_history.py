@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from app.repository import GitConfigBackend
-from tests.gitrepo import OriginRepo, git
+from devstack.origin import OriginRepo, git
 from tests.repository.conftest import MakeBackend
 
 UNKNOWN = "1234567890" * 4

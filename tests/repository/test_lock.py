@@ -13,7 +13,7 @@ import pytest
 
 from app.errors import RepositoryUnavailable
 from app.repository import GitConfigBackend, GitCredentials, MirrorLock
-from tests.gitrepo import OriginRepo
+from devstack.origin import OriginRepo
 from tests.repository.conftest import MakeBackend
 from tests.repository.processes import working_for
 from tests.repository.servers import silent_server

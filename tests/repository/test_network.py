@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import RepositoryUnavailable
 from app.repository import GitCredentials
-from tests.gitrepo import OriginRepo
+from devstack.origin import OriginRepo
 from tests.repository.conftest import MakeBackend
 from tests.repository.processes import working_for
 from tests.repository.servers import http_server, silent_server

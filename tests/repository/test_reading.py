@@ -12,7 +12,7 @@ import pytest
 
 from app.model import Blob
 from app.repository import BlobTooLarge, GitConfigBackend, ObjectLost
-from tests.gitrepo import OriginRepo, git
+from devstack.origin import OriginRepo, git
 from tests.repository.conftest import MakeBackend
 from tests.repository.processes import processes
 from tests.support import eventually

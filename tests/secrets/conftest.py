@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from app.secrets import AppRole, Mount, VaultSecretBackend
-from tests.bao import Bao
+from devstack.bao import Bao
 
 MOUNTS = {"kv": Mount("secret", 2), "old": Mount("kv1", 1)}
 MakeBackend: TypeAlias = Callable[..., VaultSecretBackend]

@@ -10,7 +10,7 @@ import pytest
 
 from app.model import Json, SecretPath
 from app.secrets import SecretBackend, SecretDenied, VaultSecretBackend
-from tests.bao import Bao
+from devstack.bao import Bao
 from tests.secrets.fakes import MemoryBackend
 
 

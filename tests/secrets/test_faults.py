@@ -14,7 +14,7 @@ import pytest
 from app.errors import SecretsUnavailable
 from app.model import SecretPath
 from app.secrets import AppRole, SecretDenied, SecretStore, VaultSecretBackend
-from tests.bao import Bao, running_bao
+from devstack.bao import Bao, running_bao
 from tests.secrets.conftest import MakeBackend
 from tests.secrets.fakes import Clock
 from tests.secrets.front import TOKEN, Front, Reply, json_reply, running_front

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bao import Bao
+from devstack.bao import Bao
 
 
 def test_fifty_greenlets_reading_one_secret_cost_one_read_and_one_login(bao: Bao) -> None:

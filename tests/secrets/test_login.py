@@ -16,7 +16,7 @@ import pytest
 from app.errors import SecretsUnavailable
 from app.model import SecretPath
 from app.secrets import AppRole, SecretDenied
-from tests.bao import POLICY, ROOT_TOKEN, Bao
+from devstack.bao import POLICY, ROOT_TOKEN, Bao
 from tests.secrets.conftest import MakeBackend
 from tests.secrets.fakes import Clock
 

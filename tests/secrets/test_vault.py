@@ -18,7 +18,7 @@ from app.secrets import (
     VaultSecretBackend,
     value_of,
 )
-from tests.bao import Bao
+from devstack.bao import Bao
 from tests.secrets.conftest import MakeBackend
 
 

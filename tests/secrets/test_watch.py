@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from app.model import SecretPath
 from app.secrets import Breaker, Known, Observation, SecretStore, VaultSecretBackend, VersionWatch
-from tests.bao import Bao
+from devstack.bao import Bao
 from tests.secrets.fakes import MemoryBackend
 
 DB = SecretPath("kv", "db")

@@ -1,4 +1,4 @@
-"""A real origin for tests: a bare repository, and the working clone of somebody who pushes to it."""
+"""A real origin: a bare repository, and the working clone of somebody who pushes to it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _ENVIRONMENT = {
 
 
 def git(directory: Path, *arguments: str | bytes, stdin: bytes | None = None) -> str:
-    """Run git in `directory`, apart from the configuration of whoever runs the tests; its output, stripped."""
+    """Run git in `directory`, apart from the configuration of whoever runs it; its output, stripped."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(
         ["git", *arguments], cwd=directory, env=inherited | _ENVIRONMENT, input=stdin, capture_output=True, check=False
     )
-    assert done.returncode == 0, f"git {arguments}: {done.stderr.decode(errors='replace')}"
+    if done.returncode:
+        raise RuntimeError(f"git {arguments}: {done.stderr.decode(errors='replace')}")
     return done.stdout.decode(errors="replace").strip()
 
 

@@ -1,0 +1,22 @@
+"""The one question of the HTTP layer: who is this, and what may it see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.access.permissions import view_for
+from app.access.verifier import TokenVerifier
+from app.model import Principal, View
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may see what: the verifier, and the two settings that permissions depend on."""
+
+    verifier: TokenVerifier
+    envs_listed: bool
+    unscoped_read: bool
+
+    def view(self, principal: Principal, service: str, envs: tuple[str, ...]) -> View | None:
+        """The fullest view of the target that the principal may have, or None."""
+        return view_for(principal, service, envs, envs_listed=self.envs_listed, unscoped_read=self.unscoped_read)

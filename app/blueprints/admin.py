@@ -1,0 +1,69 @@
+"""/v1/admin: what an operator asks of a running server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from flask import Blueprint, g, request
+from flask.typing import ResponseReturnValue
+
+from app.audit import AuditEvent, Outcome
+from app.engine import ConfigEngine
+from app.notify import HeadsFile
+
+#: How often heads.json is looked at while a refresh waits, in seconds.
+_LOOK = 0.02
+
+
+def blueprint(
+    engine: ConfigEngine,
+    hint: Callable[[], int],
+    new_heads: Callable[[], HeadsFile],
+    record: Callable[[AuditEvent], None],
+    *,
+    patience: float,
+) -> Blueprint:
+    """`patience` is how long a refresh waits for the fetch, in seconds; then it answers 202 and the fetch goes on."""
+    routes = Blueprint("admin", __name__, url_prefix="/v1/admin")
+
+    def refresh() -> ResponseReturnValue:
+        record(_refreshed())
+        fetched = _fetched_and_installed(engine, new_heads(), hint(), patience)
+        world = engine.world
+        head = world.heads.get(world.default_label)
+        body = {
+            "rev": str(world.rev),
+            "label": world.default_label,
+            "version": head.commit if head else "",
+            "fetched": fetched,
+            "stale": [each.as_json() for each in world.stale],
+        }
+        return body, 200 if fetched else 202
+
+    routes.post("/refresh")(refresh)
+    return routes
+
+
+def _fetched_and_installed(engine: ConfigEngine, heads: HeadsFile, number: int, patience: float) -> bool:
+    """Whether, in time, a fetch that began after hint `number` has ended and this worker has installed its result."""
+    deadline = time.monotonic() + patience
+    pause = threading.Event()  # never set: a wait that lets other requests in
+    while time.monotonic() < deadline:
+        state = heads.read()
+        if state is not None and state.hint >= number and engine.ready and engine.has(state.cursor.rev):
+            return True
+        pause.wait(_LOOK)
+    return False
+
+
+def _refreshed() -> AuditEvent:
+    return AuditEvent(
+        "config.refresh",
+        Outcome.ALLOWED,
+        request_id=g.request_id,
+        subject=g.principal.subject,
+        issuer=g.principal.issuer,
+        address=request.remote_addr,
+    )

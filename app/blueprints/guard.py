@@ -1,0 +1,101 @@
+"""Who may come in: one table, endpoint -> what it takes. A route that is not in it does not exist for anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from flask import Flask, abort, g, request
+
+from app.access import Access, Action, bearer_token, holds
+from app.access import install as install_jwt
+from app.errors import Forbidden
+from app.model import Principal, checked_envs, checked_service
+
+
+class Need(Enum):
+    """What a route takes."""
+
+    NOTHING = "public"
+    SIGNATURE = "a signed body, which the view checks"
+    TOKEN = "a good token; the view asks for grants per topic"  # noqa: S105 - words, not a password
+    TARGET = "a token that may see the service and envs in the path"
+    WRITE = "config:write for everything"
+    METRICS = "config:view for everything, or nothing (METRICS=public)"
+
+
+#: Every endpoint of the application. A test walks the URL map against this table.
+ROUTES: Mapping[str, Need] = {
+    "health.live": Need.NOTHING,
+    "health.ready": Need.NOTHING,
+    "health.report": Need.NOTHING,
+    "health.metrics": Need.METRICS,
+    "docs.openapi": Need.NOTHING,
+    "docs.page": Need.NOTHING,
+    "docs.asset": Need.NOTHING,
+    "hooks.git": Need.SIGNATURE,
+    "config.read": Need.TARGET,
+    "config.file": Need.TARGET,
+    "stream.websocket": Need.TOKEN,
+    "stream.events": Need.TOKEN,
+    "admin.refresh": Need.WRITE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Runs before every view; leaves `g.principal`, and for a target `g.view`, `g.service`, `g.envs`."""
+
+    access: Access
+    metrics_public: bool
+
+    def check(self) -> None:
+        """Raises Unauthenticated, Forbidden, BadInput; 404 and 405 for what is no route."""
+        if request.routing_exception is not None:
+            raise request.routing_exception
+        need = ROUTES.get(request.endpoint or "")
+        if need is None:
+            abort(404)
+        if need in _OPEN or (need is Need.METRICS and self.metrics_public):
+            return
+        g.principal = self._authenticated()
+        _CHECKS[need](self, g.principal)
+
+    def _authenticated(self) -> Principal:
+        header = request.headers.get("Authorization")
+        g.has_token = header is not None
+        return self.access.verifier.verify(bearer_token(header))
+
+    def _target(self, principal: Principal) -> None:
+        arguments = request.view_args or {}
+        g.service, g.envs = checked_service(arguments["service"]), checked_envs(arguments["env"])
+        g.view = self.access.view(principal, g.service, g.envs)
+        if g.view is None:
+            raise Forbidden("no grant of this token covers this configuration")
+
+    def _write(self, principal: Principal) -> None:
+        if not holds(principal, Action.WRITE):
+            raise Forbidden("this takes config:write")
+
+    def _metrics(self, principal: Principal) -> None:
+        if not holds(principal, Action.VIEW):
+            raise Forbidden("this takes config:view")
+
+    def _token(self, principal: Principal) -> None:
+        """Nothing more: each topic is looked at when it is subscribed to, and at each delivery."""
+
+
+_OPEN = frozenset({Need.NOTHING, Need.SIGNATURE})
+_CHECKS: Mapping[Need, Callable[[Guard, Principal], None]] = {
+    Need.TOKEN: Guard._token,
+    Need.TARGET: Guard._target,
+    Need.WRITE: Guard._write,
+    Need.METRICS: Guard._metrics,
+}
+
+
+def install(app: Flask, access: Access, *, metrics_public: bool) -> None:
+    """Put the guard before every view of `app`, and let its JWTManager do the decoding."""
+    install_jwt(app, access.verifier)
+    app.before_request(Guard(access, metrics_public).check)

@@ -1,0 +1,93 @@
+"""What every request has in common: an id, headers that keep answers private, a line in the log, denials on record."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+
+from flask import Flask, Response, g, request
+
+from app.audit import AuditAggregate, AuditEvent, Outcome
+from app.model import Stale
+from app.observability import Metrics, access_line, bind_request, clear_request
+from app.observability.flask_metrics import route
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_STREAMS = frozenset({"stream.websocket", "stream.events"})
+_QUIET = frozenset({"health.live", "health.ready", "health.metrics"})
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+def install(app: Flask, audit: AuditAggregate, metrics: Metrics) -> None:
+    """Before the guard, so that what it refuses has an id and a line too."""
+
+    def deny(status: int) -> None:
+        principal = g.get("principal")
+        metrics.count_denial("unauthenticated" if status == 401 else "forbidden")
+        audit.denied(
+            AuditEvent(
+                f"{request.method} {route(request)}",
+                Outcome.DENIED,
+                request_id=g.request_id,
+                subject=principal.subject if principal else None,
+                issuer=principal.issuer if principal else None,
+                target=_target(),
+                address=request.remote_addr,
+            )
+        )
+
+    def before() -> None:
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        g.started = time.perf_counter()
+        bind_request(g.request_id)
+
+    def after(response: Response) -> Response:
+        if response.status_code in {401, 403}:
+            deny(response.status_code)
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers["X-Request-ID"] = g.request_id
+        response.headers.setdefault("Cache-Control", "no-store, private")
+        if request.endpoint not in _STREAMS | _QUIET:
+            _log(response)
+        return response
+
+    app.before_request(before)
+    app.after_request(after)
+    app.teardown_request(lambda _error: clear_request())
+
+
+def _log(response: Response) -> None:
+    principal = g.get("principal")
+    access_line(
+        method=request.method,
+        route=route(request),
+        status=response.status_code,
+        seconds=time.perf_counter() - g.started,
+        address=request.remote_addr or "",
+        subject=principal.subject if principal else None,
+        topic=g.get("topic") or _target(),
+        size=response.calculate_content_length(),
+    )
+
+
+def _target() -> str | None:
+    """The coordinates in the path, for the log and the trail; whoever writes them escapes and shortens them."""
+    arguments = request.view_args or {}
+    return f"{arguments['service']}/{arguments['env']}" if "service" in arguments and "env" in arguments else None
+
+
+def stale_header(stale: tuple[Stale, ...]) -> str:
+    """X-Config-Stale as a list of RFC 9651: `git;since="...", invalid;since="...";commit="..."`."""
+    return ", ".join(
+        f'{each.reason.value};since="{each.since}"' + (f';commit="{each.commit}"' if each.commit else "")
+        for each in stale
+    )

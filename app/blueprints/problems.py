@@ -1,0 +1,117 @@
+"""Errors as HTTP answers (RFC 9457), once for all routes. The types are stable; the texts are for people."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+
+from flask import Flask, Response, g
+from werkzeug.exceptions import HTTPException
+from wsproto.utilities import RemoteProtocolError
+
+from app import errors
+from app.engine import code_of
+from app.errors import ConfigServerError
+
+log = logging.getLogger(__name__)
+
+#: Error -> status. An error not listed takes the status of its nearest ancestor.
+STATUS: Mapping[type[ConfigServerError], int] = {
+    errors.BadInput: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Unprocessable: 422,
+    errors.Overloaded: 503,
+    errors.Unavailable: 503,
+    errors.ConfigServerError: 500,
+}
+
+TITLES: Mapping[int, str] = {
+    400: "Bad request",
+    401: "Unauthenticated",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Cannot be served",
+    500: "Internal error",
+    503: "Unavailable",
+}
+
+
+def status_of(failure: ConfigServerError) -> int:
+    return next(STATUS[kind] for kind in type(failure).__mro__ if kind in STATUS)
+
+
+def problem(status: int, kind: str, detail: str, **members: object) -> Response:
+    """An answer of type application/problem+json; `kind` becomes the last part of `type`."""
+    body = {
+        "type": f"urn:config-server:{kind}",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+    }
+    body |= {"request_id": g.get("request_id", ""), **members}
+    return Response(json.dumps(body), status, mimetype="application/problem+json")
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(ConfigServerError, _ours)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(RemoteProtocolError, _handshake)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def _ours(failure: ConfigServerError) -> Response:
+    status = status_of(failure)
+    response = problem(status, _kind(failure), str(failure), **_members(failure))
+    if isinstance(failure, errors.Unauthenticated):
+        response.headers["WWW-Authenticate"] = f'Bearer realm="config-server", error="{_bearer_error()}"'
+    if isinstance(failure, errors.Unavailable):
+        response.headers["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
+    if status == 500:
+        log.error("request.failed", exc_info=failure)
+    return response
+
+
+def _kind(failure: ConfigServerError) -> str:
+    return "bad-input" if isinstance(failure, errors.BadInput) else code_of(failure)
+
+
+def _members(failure: ConfigServerError) -> dict[str, object]:
+    """What a program can use: the field at fault, the file and line, the properties."""
+    if isinstance(failure, errors.BadInput):
+        return {"field": failure.field}
+    if isinstance(failure, errors.BadConfiguration):
+        return {"file": failure.path, "line": failure.line, "reason": failure.reason}
+    if isinstance(failure, errors.SecretRefused):
+        return {"keys": list(failure.keys)}
+    return {}
+
+
+def _bearer_error() -> str:
+    return "invalid_token" if g.get("has_token") else "invalid_request"
+
+
+def _http(failure: HTTPException) -> Response:
+    if failure.code is None or failure.response is not None:  # a redirect of the router
+        return Response(failure.get_body(), failure.code or 500, failure.get_headers())
+    name = TITLES.get(failure.code, failure.name)
+    response = problem(failure.code, name.lower().replace(" ", "-"), name)
+    allowed = dict(failure.get_headers()).get("Allow")
+    if allowed:
+        response.headers["Allow"] = allowed
+    return response
+
+
+def _handshake(_failure: RemoteProtocolError) -> Response:
+    return problem(400, "bad-handshake", "not a WebSocket handshake of version 13")
+
+
+def _unforeseen(failure: Exception) -> Response:
+    log.error("request.failed", exc_info=failure)
+    return problem(500, "internal-error", "an unforeseen error; the log has it under this request's id")

@@ -1,0 +1,118 @@
+"""The shapes of queries and answers (marshmallow): what is checked, and what /openapi.json describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from werkzeug.datastructures import MultiDict
+
+from app.engine import FORMAT_NAMES
+from app.errors import BadInput
+
+#: Words that a careless client puts a token into. They are ignored, never read and never logged.
+_TOKEN_WORDS = frozenset({"jwt", "token", "access_token", "ticket"})
+
+
+class ReadQuery(Schema):
+    """The query of GET /v1/config/{service}/{env}."""
+
+    class Meta:
+        unknown = RAISE
+
+    label = fields.String(metadata={"description": "Branch, tag or 40-hex commit id; the default label if absent."})
+    format = fields.String(
+        validate=validate.OneOf(list(FORMAT_NAMES)), metadata={"description": "Or by the Accept header."}
+    )
+    key = fields.String(
+        validate=validate.Length(1, 512), metadata={"description": "A key path such as db.pool: only this part."}
+    )
+    explain = fields.Boolean(
+        load_default=False, metadata={"description": "Where each value comes from and what it hides (JSON only)."}
+    )
+    flat = fields.Boolean(load_default=False, metadata={"description": "Key paths instead of nested maps."})
+    wait = fields.Float(
+        load_default=0.0,
+        allow_nan=False,
+        validate=validate.Range(0, 50),
+        metadata={"description": "With If-None-Match: seconds to wait for a change before 304."},
+    )
+
+
+class FileQuery(Schema):
+    """The query of GET /v1/config/{service}/{env}/{path}."""
+
+    class Meta:
+        unknown = RAISE
+
+    label = fields.String(metadata={"description": "Branch, tag or 40-hex commit id; the default label if absent."})
+
+
+class StaleSchema(Schema):
+    reason = fields.String(required=True, metadata={"description": "git, vault, invalid, secret or behind"})
+    since = fields.String(required=True, metadata={"description": "RFC 3339"})
+    commit = fields.String(metadata={"description": "The commit that is held back."})
+
+
+class OriginSchema(Schema):
+    origin = fields.String(required=True, metadata={"description": "file:line:column"})
+    overridden = fields.List(fields.String(), required=True)
+
+
+class ConfigSchema(Schema):
+    """One target's configuration."""
+
+    service = fields.String(required=True)
+    env = fields.String(required=True)
+    label = fields.String(required=True)
+    version = fields.String(required=True, metadata={"description": "Commit that the content comes from."})
+    head = fields.String(required=True, metadata={"description": "Commit that the label stands at."})
+    etag = fields.String(required=True)
+    stale = fields.List(fields.Nested(StaleSchema))
+    unresolved = fields.List(
+        fields.String(), metadata={"description": "Keys whose secret references stay as written (label policy)."}
+    )
+    config = fields.Raw(required=True)
+    explain = fields.Dict(keys=fields.String(), values=fields.Nested(OriginSchema))
+
+
+class ProblemSchema(Schema):
+    """RFC 9457."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True)
+    request_id = fields.String(required=True)
+    field = fields.String(metadata={"description": "400: the part of the request at fault."})
+    file = fields.String(metadata={"description": "422: the file in the configuration repository."})
+    line = fields.Integer(allow_none=True)
+    reason = fields.String()
+    keys = fields.List(fields.String(), metadata={"description": "422: the properties whose secret is refused."})
+
+
+class RefreshSchema(Schema):
+    rev = fields.String(required=True)
+    label = fields.String(required=True)
+    version = fields.String(required=True)
+    fetched = fields.Boolean(required=True, metadata={"description": "False: the fetch is still going on."})
+    stale = fields.List(fields.Nested(StaleSchema), required=True)
+
+
+def load_query(schema: Schema, query: MultiDict[str, str]) -> dict[str, Any]:
+    """Raises BadInput naming the first field at fault: unknown, repeated or of the wrong kind."""
+    given = {name: values for name, values in query.lists() if name not in _TOKEN_WORDS}
+    repeated = [name for name, values in given.items() if len(values) > 1]
+    if repeated:
+        raise BadInput(_shown(repeated[0]), "is given more than once")
+    try:
+        loaded: dict[str, Any] = schema.load({name: values[0] for name, values in given.items()})
+    except ValidationError as failure:
+        messages = failure.messages if isinstance(failure.messages, dict) else {}
+        name, reasons = next(iter(messages.items()), ("query", None))
+        raise BadInput(_shown(name), str(reasons[0]) if isinstance(reasons, list) else "is not valid") from failure
+    return loaded
+
+
+def _shown(name: str) -> str:
+    return name if name.isidentifier() and len(name) <= 40 else "query"

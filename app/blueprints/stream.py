@@ -1,0 +1,199 @@
+"""The streams: cfg.v1 over WebSocket and over Server-Sent Events. Both run the same session."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from urllib.parse import parse_qsl
+
+from flask import Blueprint, Response, g, request
+from flask_sock import Sock
+from simple_websocket import ConnectionClosed, Server
+
+from app.blueprints import websocket as adapter
+from app.engine import Close, StreamLimits, StreamPolicy, StreamSession
+from app.errors import BadInput, Forbidden, Overloaded
+from app.model import Principal
+from app.notify import ConfigChangeNotifier, Subscriber
+from app.notify.wire import CLOSE_INTERNAL, MAX_TOPICS, SUBPROTOCOL, Subscribe
+from app.observability import Metrics, stream_closed, stream_opened
+
+log = logging.getLogger(__name__)
+
+CLOSE_OVERLOAD = 1013
+#: Options of flask-sock, and the endpoints whose duration is no latency.
+SERVER_OPTIONS = adapter.SERVER_OPTIONS
+ENDPOINTS = ("stream.websocket", "stream.events")
+
+
+def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> Blueprint:
+    routes = Blueprint("stream", __name__, url_prefix="/v1")
+    notifier = policy.engine.notifier
+
+    @routes.before_request
+    def admit() -> None:
+        """Everything that may be refused is refused here: after the upgrade there is no HTTP status any more."""
+        _check_origin(limits.origins)
+        if notifier.draining or len(notifier) >= notifier.capacity:
+            metrics.count_stream(_transport(), "refused")
+            raise Overloaded("this worker holds as many streams as it may", retry_after=2)
+        policy.engine.world  # noqa: B018 - raises RepositoryUnavailable before the first clone
+        if _transport() == "websocket":
+            _check_subprotocol()
+            adapter.prepare(request.environ, limits.write_timeout)
+
+    def websocket(connection: Server) -> None:
+        with_stream = _Stream("websocket", g.principal, notifier, metrics, connection.event)
+        if not with_stream.open():
+            connection.close(CLOSE_OVERLOAD, "this worker holds as many streams as it may")
+            return
+        session = with_stream.session(policy)
+        try:
+            _speak(connection, session)
+        finally:
+            with_stream.close(session, _reason(connection))
+
+    def events() -> Response:
+        command = _subscription()
+        stream = _Stream("sse", g.principal, notifier, metrics, threading.Event())
+        session = stream.session(policy)
+        for name in command.topics:
+            target = session.resolve(policy.engine.world, name)
+            if policy.authorize(g.principal, target.service, target.envs) is None:
+                raise Forbidden("no grant of this token covers this topic")
+        sock = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
+        if sock is not None:
+            adapter.watch_peer(sock)
+        response = Response(_told(stream, session, command), mimetype="text/event-stream")
+        response.headers["X-Accel-Buffering"] = "no"
+        response.headers["Cache-Control"] = "no-store, private, no-transform"
+        return response
+
+    Sock().route("/stream", bp=routes)(websocket)
+    routes.get("/events")(events)
+    return routes
+
+
+class _Stream:
+    """One connection's place in the worker: counted, logged, and given back whatever happens."""
+
+    def __init__(
+        self,
+        transport: str,
+        principal: Principal,
+        notifier: ConfigChangeNotifier,
+        metrics: Metrics,
+        wake: threading.Event,
+    ) -> None:
+        self._transport = transport
+        self._principal = principal
+        self._notifier = notifier
+        self._metrics = metrics
+        self._subscriber = Subscriber(wake)
+        self._address = request.remote_addr or ""
+        self._id = secrets.token_hex(8)
+        self._since = time.monotonic()
+
+    def session(self, policy: StreamPolicy) -> StreamSession:
+        return StreamSession(policy, self._principal, self._subscriber, self._id)
+
+    def open(self) -> bool:
+        joined = self._notifier.join(self._subscriber)
+        self._metrics.count_stream(self._transport, "opened" if joined else "refused")
+        if joined:
+            self._metrics.add_stream(self._transport, 1)
+            stream_opened(
+                transport=self._transport, address=self._address, subject=self._principal.subject, connection=self._id
+            )
+        return joined
+
+    def close(self, session: StreamSession, reason: str) -> None:
+        self._notifier.leave(self._subscriber, list(session.targets))
+        self._metrics.add_stream(self._transport, -1)
+        stream_closed(
+            transport=self._transport,
+            address=self._address,
+            subject=self._principal.subject,
+            seconds=time.monotonic() - self._since,
+            reason=reason,
+            connection=self._id,
+        )
+
+
+def _speak(connection: Server, session: StreamSession) -> None:
+    """Write what the session says. Nothing is raised out of here: Flask would write a 500 into the upgraded socket."""
+    try:
+        for item in session.run((), lambda: adapter.messages(connection), lambda: connection.connected):
+            if isinstance(item, Close):
+                connection.close(item.code, item.reason)
+            else:
+                connection.sock.send(item.websocket)
+    except (OSError, ConnectionClosed):
+        connection.connected = False  # the client is gone, or does not read
+    except Exception:
+        log.exception("stream.failed")
+        if connection.connected:
+            connection.close(CLOSE_INTERNAL, "internal error")
+
+
+def _told(stream: _Stream, session: StreamSession, command: Subscribe) -> Iterator[bytes]:
+    """The body of an event stream; closed by the server as soon as a write fails."""
+    if not stream.open():
+        return
+    reason = "client"
+    try:
+        for item in session.run((command,), list, lambda: True):
+            if isinstance(item, Close):
+                reason = str(item.code)
+                return
+            yield item.sse
+    finally:
+        stream.close(session, reason)
+
+
+def _subscription() -> Subscribe:
+    """`topic` and `etag` in pairs, in the order of the query: an etag belongs to the topic before it."""
+    topics: dict[str, str | None] = {}
+    last: str | None = None
+    for name, value in _pairs():
+        if name == "topic":
+            topics[value] = None
+            last = value
+        elif name == "etag" and last is not None:
+            topics[last] = value or None
+    if not 0 < len(topics) <= MAX_TOPICS:
+        raise BadInput("topic", f"name 1 to {MAX_TOPICS} topics, as service/env or service/env/label")
+    return Subscribe(topics)
+
+
+def _pairs() -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            request.query_string.decode("ascii"), keep_blank_values=True, max_num_fields=2 * MAX_TOPICS + 8
+        )
+    except ValueError as exc:
+        raise BadInput("query", "is malformed or too long") from exc
+
+
+def _check_origin(allowed: frozenset[str]) -> None:
+    """Browsers send an Origin, and cannot be told not to; other clients need none (cross-site WebSocket hijacking)."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin not in allowed:
+        raise Forbidden("this origin may not connect")
+
+
+def _check_subprotocol() -> None:
+    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    if SUBPROTOCOL not in (name.strip() for name in offered.split(",")):
+        raise BadInput("Sec-WebSocket-Protocol", f"must offer {SUBPROTOCOL}")
+
+
+def _transport() -> str:
+    return "websocket" if request.endpoint == "stream.websocket" else "sse"
+
+
+def _reason(connection: Server) -> str:
+    return str(int(connection.close_reason)) if connection.close_reason else "closed"

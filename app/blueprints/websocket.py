@@ -1,0 +1,113 @@
+"""The one adapter between flask-sock and us, with flask-sock's faults mended at the socket.
+
+simple-websocket sends with `send`, which under gevent sends a part; here it is `sendall`, under a lock and a time
+limit. It accepts permessage-deflate always, at 95 KB a connection; here nobody offers it. It hands out its own Event,
+which is the stream's wake-up too, so one wait serves both directions.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from simple_websocket import Server
+
+from app.notify.wire import SUBPROTOCOL
+
+#: The largest message that a client may send, in bytes.
+MAX_INBOUND = 16 * 1024
+#: Linux: a peer that acknowledges nothing for this long is gone (tcp(7)).
+_TCP_USER_TIMEOUT, _USER_TIMEOUT_MS = 18, 30_000
+
+SERVER_OPTIONS = {"max_message_size": MAX_INBOUND, "subprotocols": [SUBPROTOCOL]}
+
+_SendAll: TypeAlias = Callable[[socket.socket, bytes, float], None]
+
+
+class SlowReader(OSError):
+    """A write was blocked for too long; part of a frame may be out, so nothing may follow it."""
+
+
+class StreamSocket:
+    """What simple-websocket sees of a socket. Writers take turns; each write is whole or the connection is cut."""
+
+    def __init__(self, sock: socket.socket, send_all: _SendAll, write_timeout: float) -> None:
+        self._sock = sock
+        self._send_all = send_all
+        self._write_timeout = write_timeout
+        self._lock = threading.Lock()  # held while a frame is written, so that frames do not mix
+
+    def recv(self, size: int) -> bytes:
+        return self._sock.recv(size)
+
+    def send(self, data: bytes) -> int:
+        with self._lock:
+            try:
+                self._send_all(self._sock, data, self._write_timeout)
+            except SlowReader:
+                self.cut()
+                raise
+        return len(data)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def cut(self) -> None:
+        """End the connection without another byte (RST)."""
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it is gone already
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def prepare(environ: dict[str, Any], write_timeout: float) -> None:
+    """Mend the request before flask-sock sees it. `write_timeout` is in seconds."""
+    environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+    for name, send_all in (("gunicorn.socket", _send_all_gevent), ("werkzeug.socket", _send_all_threads)):
+        sock = environ.get(name)
+        if sock is not None:
+            watch_peer(sock)
+            environ[name] = StreamSocket(sock, send_all, write_timeout)
+
+
+def watch_peer(sock: socket.socket) -> None:
+    """Let the kernel find out that a silent peer is gone."""
+    if sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+
+
+def messages(connection: Server) -> list[str | bytes]:
+    """What has come in since the last call."""
+    taken: list[str | bytes] = []
+    while connection.input_buffer:
+        taken.append(connection.input_buffer.pop(0))
+    return taken
+
+
+def _send_all_gevent(sock: socket.socket, data: bytes, timeout: float) -> None:
+    import gevent  # here alone: the rest of the application runs on threads as well
+
+    with gevent.Timeout(timeout, SlowReader("the client does not read")):
+        sock.sendall(data)
+
+
+def _send_all_threads(sock: socket.socket, data: bytes, timeout: float) -> None:
+    """A timeout set on the socket would end idle reads of the other thread as well; so wait for room here."""
+    deadline = time.monotonic() + timeout
+    rest = memoryview(data)
+    room = select.poll()
+    room.register(sock, select.POLLOUT)
+    while rest:
+        if not room.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise SlowReader("the client does not read")
+        rest = rest[sock.send(rest, socket.MSG_DONTWAIT) :]

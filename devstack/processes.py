@@ -1,0 +1,82 @@
+"""Child processes of the development stack: free ports, waiting with a deadline, and ending what was started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+_PAUSE = 0.02  # seconds between two looks
+
+
+class NotReady(RuntimeError):
+    """A part did not start in time; the text ends with the last of what it said."""
+
+
+def free_port(preferred: int = 0) -> int:
+    """A loopback port that is free now: `preferred` if it can be had, else any."""
+    for port in dict.fromkeys((preferred, 0)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise NotReady("no port is free on 127.0.0.1")
+
+
+def launch(command: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process whose output is appended to `log`.
+
+    It leads a session of its own, so that Ctrl-C in the terminal reaches only us, who then end things in order.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait_ready(
+    name: str, ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, *, timeout: float
+) -> None:
+    """Look until `ready` is true. Raises NotReady when the process ends or `timeout` seconds pass first."""
+    deadline = time.monotonic() + timeout
+    while not ready():
+        if process.poll() is not None:
+            raise NotReady(f"{name} ended with {process.returncode} at its start:\n{tail(log)}")
+        if time.monotonic() > deadline:
+            raise NotReady(f"{name} was not ready within {timeout:g} s:\n{tail(log)}")
+        time.sleep(_PAUSE)
+
+
+def end(process: subprocess.Popen[bytes], *, timeout: float, by: signal.Signals = signal.SIGTERM) -> int:
+    """Ask the process to end, kill it after `timeout` seconds; its exit code. One that has ended is left alone."""
+    if process.poll() is None:
+        process.send_signal(by)
+        process.send_signal(signal.SIGCONT)  # one that is paused could not hear it
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
+
+
+def tail(log: Path, size: int = 3000) -> str:
+    """The last of a log file."""
+    return log.read_text(errors="replace")[-size:] if log.exists() else ""
+
+
+def plain_environment(*, without: Sequence[str] = ()) -> dict[str, str]:
+    """Our environment but for variables that begin with one of `without`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(tuple(without))}
