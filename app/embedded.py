@@ -1,7 +1,7 @@
 """ConfigServer: the whole server as a library, for tests and small deployments. Real parts, Werkzeug's threaded server.
 
-    server = ConfigServer(repo_url=..., vault_addr=..., metrics_manager=...)
-    await server.start()
+server = ConfigServer(repo_url=..., vault_addr=..., metrics_manager=...)
+await server.start()
 """
 
 from __future__ import annotations

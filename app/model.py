@@ -201,17 +201,22 @@ class StaleReason(enum.StrEnum):
     BEHIND = "behind"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Stale:
-    """Why an answer may be older than the head. `since` is RFC 3339 in UTC; `commit` the one held back, if any."""
+    """Why an answer may be older than the head. `since` is RFC 3339 in UTC.
+
+    `commit` is the one that is held back, if any, and `detail` what is wrong with it: file, line and reason, or the
+    properties whose secret is refused.
+    """
 
     reason: StaleReason
     since: str
     commit: str | None = None
+    detail: str | None = None
 
     def as_json(self) -> dict[str, Json]:
-        out: dict[str, Json] = {"reason": self.reason.value, "since": self.since}
-        return {**out, "commit": self.commit} if self.commit else out
+        present = {"since": self.since, "commit": self.commit, "detail": self.detail}
+        return {"reason": self.reason.value, **{name: text for name, text in present.items() if text is not None}}
 
 
 @dataclass(frozen=True, slots=True)

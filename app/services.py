@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from contextlib import ExitStack
 from functools import cached_property
 
+import structlog
 from prometheus_client import CollectorRegistry
 
 from app.access import Access, FileKeys, Issuer, Issuers, JwksKeys, Keys, Rbac, TokenVerifier, load_rbac
@@ -65,7 +65,7 @@ from app.secrets import (
 from app.server_key import derive, load_server_key
 from app.settings import Settings
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 def _nothing() -> None:
@@ -316,6 +316,7 @@ class Services:
             self.hints,
             default_label=self.settings.default_label,
             confirm_after=self.timings.confirm_rewrite,
+            pin_days=self.settings.pin_days,
             on_history=self._on_history,
             on_fetched=self._on_fetched,
         )
@@ -454,7 +455,7 @@ class Services:
         for reason in StaleReason:
             self.metrics.set_stale(reason, stale=any(each.reason is reason for each in world.stale))
         self.metrics.observe_push(seconds)
-        log.info("world.installed", extra={"rev": str(world.rev), "woken": woken, "seconds": round(seconds, 4)})
+        log.info("world.installed", rev=str(world.rev), woken=woken, seconds=round(seconds, 4))
 
     def _on_history(self, what: str, label: str, old: str, new: str | None) -> None:
         detail = f"{old[:12]} -> {new[:12] if new else 'nothing'}"
@@ -470,7 +471,7 @@ class Services:
         self.secret_watch.activate()
 
     def _on_vault_event(self, kind: str, detail: str) -> None:
-        log.warning("vault.event", extra={"kind": kind, "detail": detail})
+        log.warning("vault.event", kind=kind, detail=detail)
         if kind == "login_failed":
             self.trail.record(AuditEvent("vault.login", Outcome.FAILED, detail=detail))
 

@@ -52,6 +52,7 @@ class StaleSchema(Schema):
     reason = fields.String(required=True, metadata={"description": "git, vault, invalid, secret or behind"})
     since = fields.String(required=True, metadata={"description": "RFC 3339"})
     commit = fields.String(metadata={"description": "The commit that is held back."})
+    detail = fields.String(metadata={"description": "What is wrong with it: file, line, reason, or the properties."})
 
 
 class OriginSchema(Schema):

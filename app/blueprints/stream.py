@@ -18,7 +18,7 @@ from app.engine import Close, StreamLimits, StreamPolicy, StreamSession
 from app.errors import BadInput, Forbidden, Overloaded
 from app.model import Principal
 from app.notify import ConfigChangeNotifier, Subscriber
-from app.notify.wire import CLOSE_INTERNAL, MAX_TOPICS, SUBPROTOCOL, Subscribe
+from app.notify.wire import CLOSE_INTERNAL, CLOSE_SLOW, MAX_TOPICS, SUBPROTOCOL, Subscribe
 from app.observability import Metrics, stream_closed, stream_opened
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,11 @@ def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> B
             connection.close(CLOSE_OVERLOAD, "this worker holds as many streams as it may")
             return
         session = with_stream.session(policy)
+        reason = "failed"
         try:
-            _speak(connection, session)
+            reason = _speak(connection, session)
         finally:
-            with_stream.close(session, _reason(connection))
+            with_stream.close(session, reason)
 
     def events() -> Response:
         command = _subscription()
@@ -123,20 +124,29 @@ class _Stream:
         )
 
 
-def _speak(connection: Server, session: StreamSession) -> None:
-    """Write what the session says. Nothing is raised out of here: Flask would write a 500 into the upgraded socket."""
+def _speak(connection: Server, session: StreamSession) -> str:
+    """Write what the session says; returns why it ended: our close code, or the client's.
+
+    Nothing is raised out of here: Flask would write a 500 into the upgraded socket.
+    """
     try:
         for item in session.run((), lambda: adapter.messages(connection), lambda: connection.connected):
             if isinstance(item, Close):
                 connection.close(item.code, item.reason)
-            else:
-                connection.sock.send(item.websocket)
+                return str(item.code)
+            connection.sock.send(item.websocket)
+    except adapter.SlowReader:
+        connection.connected = False
+        return str(CLOSE_SLOW)
     except (OSError, ConnectionClosed):
-        connection.connected = False  # the client is gone, or does not read
+        connection.connected = False
+        return "gone"
     except Exception:
         log.exception("stream.failed")
         if connection.connected:
             connection.close(CLOSE_INTERNAL, "internal error")
+        return str(CLOSE_INTERNAL)
+    return str(int(connection.close_reason))
 
 
 def _told(stream: _Stream, session: StreamSession, command: Subscribe) -> Iterator[bytes]:
@@ -193,7 +203,3 @@ def _check_subprotocol() -> None:
 
 def _transport() -> str:
     return "websocket" if request.endpoint == "stream.websocket" else "sse"
-
-
-def _reason(connection: Server) -> str:
-    return str(int(connection.close_reason)) if connection.close_reason else "closed"

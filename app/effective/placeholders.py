@@ -27,13 +27,13 @@ class BadPlaceholder(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Placeholder:
-    key: list[_Part]
-    default: list[_Part] | None
+class Placeholder:
+    key: list[Part]
+    default: list[Part] | None
     source: tuple[str | Reference, ...]
 
 
-_Part: TypeAlias = str | Reference | _Placeholder
+Part: TypeAlias = str | Reference | Placeholder
 
 
 @dataclass(slots=True)
@@ -41,8 +41,8 @@ class _Open:
     """A placeholder whose closing brace is still to come. `braces` counts plain ones open inside it."""
 
     start: int
-    parts: list[_Part] = field(default_factory=list)
-    key: list[_Part] | None = None
+    parts: list[Part] = field(default_factory=list)
+    key: list[Part] | None = None
     braces: int = 0
 
 
@@ -85,7 +85,7 @@ class Placeholders:
             return self._done[key]
         value = self._leaves[key]
         if not isinstance(value, str) or "${" not in value:
-            return _Expansion((value if isinstance(value, str) else _as_text(value),), 0)
+            return _Expansion((value if isinstance(value, str) else as_text(value),), 0)
         if key in self._open:
             raise BadPlaceholder(f"placeholder loop: {_loop([*self._open, key])}")
         self._open[key] = None
@@ -94,20 +94,20 @@ class Placeholders:
         del self._open[key]
         return expansion
 
-    def _parse(self, text: str) -> list[_Part]:
+    def _parse(self, text: str) -> list[Part]:
         template = parse_template(text)
-        pieces = _tokens(template.parts if isinstance(template, Template) else (template,))
+        pieces = tokenized(template.parts if isinstance(template, Template) else (template,))
         tokens = list(islice(pieces, MAX_TOKENS + 1))
         self._tokens += len(tokens)
         if self._tokens > MAX_TOKENS:
             raise BadPlaceholder("too many placeholders")
-        return _parse(tokens)
+        return parse_parts(tokens)
 
-    def _evaluate(self, parts: Sequence[_Part], depth: int) -> _Expansion:
+    def _evaluate(self, parts: Sequence[Part], depth: int) -> _Expansion:
         out: list[str | Reference] = []
         height = length = 0
         for part in parts:
-            piece = self._substitute(part, depth + 1) if isinstance(part, _Placeholder) else _Expansion((part,), 0)
+            piece = self._substitute(part, depth + 1) if isinstance(part, Placeholder) else _Expansion((part,), 0)
             out.extend(piece.parts)
             height = max(height, piece.height)
             length += piece.length
@@ -118,7 +118,7 @@ class Placeholders:
             raise BadPlaceholder("the configuration becomes too long when its placeholders are filled")
         return _Expansion(tuple(out) if len(parts) == 1 else _joined(out), height)
 
-    def _substitute(self, placeholder: _Placeholder, depth: int) -> _Expansion:
+    def _substitute(self, placeholder: Placeholder, depth: int) -> _Expansion:
         if depth > MAX_DEPTH:
             raise BadPlaceholder(f"placeholders lead to each other more than {MAX_DEPTH} deep")
         key = self._evaluate(placeholder.key, depth).parts
@@ -140,11 +140,11 @@ def _loop(keys: list[str]) -> str:
     return " -> ".join(names if len(names) <= 2 * _SHOWN else [*names[:_SHOWN], "...", *names[-_SHOWN:]])
 
 
-def _as_text(value: Scalar) -> str:
+def as_text(value: Scalar) -> str:
     return "" if value is None else json.dumps(value)
 
 
-def _tokens(parts: Sequence[str | Reference]) -> Iterator[str | Reference]:
+def tokenized(parts: Sequence[str | Reference]) -> Iterator[str | Reference]:
     for part in parts:
         if isinstance(part, Reference):
             yield part
@@ -159,7 +159,7 @@ def _tokens(parts: Sequence[str | Reference]) -> Iterator[str | Reference]:
             yield part[position:]
 
 
-def _parse(tokens: Sequence[str | Reference]) -> list[_Part]:
+def parse_parts(tokens: Sequence[str | Reference]) -> list[Part]:
     """Braces nest inside a placeholder (`${a:{"b": 1}}`); one that is never closed is plain text."""
     stack = [_Open(-1)]
     for index, piece in enumerate(tokens):
@@ -182,10 +182,10 @@ def _parse(tokens: Sequence[str | Reference]) -> list[_Part]:
     return stack[0].parts
 
 
-def _closed(top: _Open, source: tuple[str | Reference, ...]) -> _Placeholder:
+def _closed(top: _Open, source: tuple[str | Reference, ...]) -> Placeholder:
     if top.key is None:
-        return _Placeholder(top.parts, None, source)
-    return _Placeholder(top.key, top.parts, source)
+        return Placeholder(top.parts, None, source)
+    return Placeholder(top.key, top.parts, source)
 
 
 def _joined(parts: Sequence[str | Reference]) -> tuple[str | Reference, ...]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from app.effective.placeholders import _as_text, _parse, _Part, _Placeholder, _tokens
+from app.effective.placeholders import (
+    MAX_TOTAL_LENGTH,
+    BadPlaceholder,
+    Part,
+    Placeholder,
+    as_text,
+    parse_parts,
+    tokenized,
+)
 from app.effective.references import parse_template
 from app.model import Reference, Scalar, Template
 
@@ -13,18 +21,26 @@ def fill_text(text: str, leaves: Mapping[str, Scalar]) -> str:
     """`text` with `${key}` and `${key:default}` filled from `leaves` (key path text -> value), `$${` as `${`.
 
     What is filled in is final: a value that looks like a placeholder or reference is not looked at again. Unknown keys
-    without default and secret references stay as written. Raises MalformedReference, BadPlaceholder. Linear.
+    without default and secret references stay as written. Linear; at most 8 MiB.
+    Raises MalformedReference, BadPlaceholder.
     """
     template = parse_template(text)
-    parts = _parse(list(_tokens(template.parts if isinstance(template, Template) else (template,))))
+    parts = parse_parts(list(tokenized(template.parts if isinstance(template, Template) else (template,))))
     return "".join(_filled(parts, leaves))
 
 
-def _filled(parts: Sequence[_Part], leaves: Mapping[str, Scalar]) -> list[str]:
-    return [_one(part, leaves) for part in parts]
+def _filled(parts: Sequence[Part], leaves: Mapping[str, Scalar]) -> list[str]:
+    out: list[str] = []
+    length = 0
+    for part in parts:
+        out.append(_one(part, leaves))
+        length += len(out[-1])
+        if length > MAX_TOTAL_LENGTH:
+            raise BadPlaceholder("the file becomes too long when its placeholders are filled")
+    return out
 
 
-def _one(part: _Part, leaves: Mapping[str, Scalar]) -> str:
+def _one(part: Part, leaves: Mapping[str, Scalar]) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, Reference):
@@ -32,11 +48,11 @@ def _one(part: _Part, leaves: Mapping[str, Scalar]) -> str:
     return _substituted(part, leaves)
 
 
-def _substituted(placeholder: _Placeholder, leaves: Mapping[str, Scalar]) -> str:
+def _substituted(placeholder: Placeholder, leaves: Mapping[str, Scalar]) -> str:
     key = "".join(_filled(placeholder.key, leaves))
     if key in leaves:
         value = leaves[key]
-        return value if isinstance(value, str) else _as_text(value)
+        return value if isinstance(value, str) else as_text(value)
     if placeholder.default is not None:
         return "".join(_filled(placeholder.default, leaves))
     return "".join(part if isinstance(part, str) else part.text for part in placeholder.source)

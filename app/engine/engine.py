@@ -213,6 +213,9 @@ class ConfigEngine:
 
     def swap(self, world: World) -> None:
         """Make `world` what is read from now on, and wake who waited for it."""
+        former = self._world
+        if former is not None and former.rev.epoch != world.rev.epoch:
+            self._resolver.forget_adopted()
         with self._swapped:
             self._world = world
             self._swapped.notify_all()

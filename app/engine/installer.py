@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,8 +13,6 @@ from app.errors import BusUnavailable, ConfigServerError
 from app.model import SecretPath, Stale, StaleReason, Target
 from app.notify import Cursor, CursorStore, HeadsFile, HostState, now_text
 from app.repository import GitConfigBackend
-
-log = logging.getLogger(__name__)
 
 
 class Installer:

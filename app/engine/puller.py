@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+
+import structlog
 
 from app.errors import BusUnavailable, RepositoryUnavailable
 from app.model import RefKind, Refs
@@ -25,11 +26,13 @@ from app.notify import (
 from app.repository import GitConfigBackend
 from app.scheduler import Outcome
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 #: Told of what an auditor wants to know: ("rewritten" | "deleted", label, former commit, new commit or None).
 OnHistory = Callable[[str, str, str, str | None], None]
 OnFetched = Callable[[str, float], None]
+
+TIDY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class Puller:
     """`tick` is one unit of work; called by the one thread that holds the mirror's lock.
 
     `confirm_after` is in seconds: a head that does not descend from the former one (a forced push, or a Git replica
-    that lags behind) is announced only when a second fetch, that much later, says the same.
+    that lags behind) is announced only when a second fetch, that much later, says the same. `pin_days` is how long
+    commits stay readable that a forced push took away.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Puller:
         *,
         default_label: str | None,
         confirm_after: float,
+        pin_days: float,
         on_history: OnHistory,
         on_fetched: OnFetched,
         clock: Callable[[], float] = time.monotonic,
@@ -65,6 +70,8 @@ class Puller:
         self._hints = hints
         self._default_label = default_label
         self._confirm_after = confirm_after
+        self._pin_days = pin_days
+        self._tidy_at = clock() + TIDY_SECONDS
         self._on_history = on_history
         self._on_fetched = on_fetched
         self._clock = clock
@@ -81,18 +88,31 @@ class Puller:
             refs = self._repository.fetch()
         except RepositoryUnavailable as failure:
             self._on_fetched("failed", time.perf_counter() - started)
-            log.warning("git.fetch_failed", extra={"reason": str(failure)})
+            log.warning("git.fetch_failed", reason=str(failure))
             self._remember_failure(hint)
             return Outcome.FAILED
         self._on_fetched("ok", time.perf_counter() - started)
         try:
             outcome = self._announce(store, before, refs, lost=lost)
             now = store.read()
+            adopted = store.in_use()
         except BusUnavailable:
             return Outcome.AGAIN  # Redis went away in between; the next round announces to this host alone
         if now is not None and outcome is not Outcome.AGAIN:
-            self._write(HostState(now, None, self._seen_after(store, now), hint))
+            self._write(HostState(replace(now, secrets=adopted), None, self._seen_after(store, now), hint))
+        if outcome is Outcome.UNCHANGED:
+            self._tidy()
         return outcome
+
+    def _tidy(self) -> None:
+        """In a quiet moment, about once an hour: let Git pack the mirror, and let go of commits pinned long ago."""
+        if self._clock() >= self._tidy_at:
+            self._tidy_at = self._clock() + TIDY_SECONDS
+            try:
+                self._repository.unpin_older_than(self._pin_days)
+                self._repository.maintain()
+            except RepositoryUnavailable as failure:
+                log.warning("git.not_tidied", reason=str(failure))
 
     def _read_cursor(self) -> tuple[CursorStore, Cursor | None, bool]:
         """The store to announce to, what it holds, and whether it has lost what this host has seen there."""
@@ -159,7 +179,7 @@ class Puller:
         for name, standing in before.labels.items():
             if name not in wanted and standing.commit is not None:
                 if name == before.default_label:
-                    log.error("git.default_label_deleted", extra={"label": name})
+                    log.error("git.default_label_deleted", label=name)
                 else:
                     moves.append(_Move(name, standing.moved(standing.kind, None, at), standing.commit))
         self._suspects = {move.label: self._suspects[move.label] for move in moves if move.label in self._suspects}
@@ -194,7 +214,7 @@ class Puller:
         try:
             self._heads.write(state)
         except OSError as exc:
-            log.error("heads.not_written", extra={"reason": exc.strerror})
+            log.error("heads.not_written", reason=exc.strerror)
 
 
 _NOWHERE = LabelHead(RefKind.BRANCH, None, 0, "")

@@ -129,6 +129,10 @@ class Resolver:
         """The targets that this worker serves from an older version, and why."""
         return dict(self._held_back)
 
+    def forget_adopted(self) -> None:
+        """A new epoch has begun: the versions of secrets are agreed upon anew."""
+        self._reader.forget_adopted()
+
     def inputs(self, target: Target) -> tuple[str, ...]:
         """Every path whose change can change this target, absent files too."""
         return tuple(candidate.path for candidate in self._loader.candidates(target))
@@ -204,7 +208,7 @@ class Resolver:
             except (BadConfiguration, SecretRefused, ObjectLost):
                 culprit = former if former.at else culprit
                 continue
-            return replace(good, stale=(Stale(reason, culprit.at, culprit.commit),))
+            return replace(good, stale=(Stale(reason, culprit.at, culprit.commit, str(failure)),))
         raise failure
 
     def _former_versions(self, head: Head, target: Target) -> Iterator[Announced]:

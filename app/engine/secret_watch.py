@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+
+import structlog
 
 from app.errors import BusUnavailable
 from app.notify import CursorStore
 from app.secrets import VersionWatch
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class SecretWatch:
@@ -62,6 +63,6 @@ class SecretWatch:
             try:
                 self._keep_alive()
                 if self._active and (moved := self.tick()):
-                    log.info("secrets.rotated", extra={"paths": moved})
+                    log.info("secrets.rotated", paths=moved)
             except Exception:  # the loop must outlive whatever a look did not foresee; it is logged with its stack
                 log.exception("secret_watch.tick_failed")

@@ -99,7 +99,8 @@ class SecretReader:
                     documents[wanted] = self._document(path, reference.version, announced)
                 value_of(documents[wanted], reference.key)
             except SecretDenied as denied:
-                known = self._store.known(path, reference.key) or (denied.whole_path and path in announced)
+                agreed = announced.get(path) or self._adopted.get(path)
+                known = self._store.known(path, reference.key) or (denied.whole_path and agreed is not None)
                 raise Denied(keys, in_use=known) from denied
             found[reference] = documents[wanted]
         return Secrets(found)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import redis
+import structlog
 
 from app.cache import RedisLink
 from app.errors import BusUnavailable
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 #: Called with the message's kind: "moved" (the cursor rose, or a message may have been lost) or "hint" (fetch now).
 OnMessage = Callable[[str], None]
@@ -83,7 +83,7 @@ class RedisBus:
             try:
                 self._listen()
             except (redis.RedisError, OSError) as exc:
-                log.warning("bus.connection_lost", extra={"error": type(exc).__name__})
+                log.warning("bus.connection_lost", error=type(exc).__name__)
                 self._stop.wait(self._pause)
 
     def _listen(self) -> None:

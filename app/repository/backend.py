@@ -139,7 +139,9 @@ class GitConfigBackend:
         """Whether a branch or tag leads to this commit. Walks history, and so is for the caller to remember."""
         if not self.has(commit):
             return False
-        return not self._commands.local("rev-list", "--max-count=1", commit, "--not", "--branches", "--tags").output
+        return not self._commands.local(
+            "rev-list", "--max-count=1", commit, "--not", "--branches", "--tags", "--glob=refs/pins/*"
+        ).output
 
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         """Whether `descendant` is `ancestor` or follows from it. False when the mirror holds only one of them."""
