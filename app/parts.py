@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
-from app.errors import SecretsUnavailable
-from app.model import Json, SecretPath
+from app.access import Issuers
+from app.audit import AuditTrail
+from app.cache import RedisLink
+from app.engine import ConfigEngine, Resolver
+from app.model import Json, SecretPath, StaleReason
 from app.observability import Condition, PartState
-from app.secrets import SecretBackend, SecretDenied
-
-if TYPE_CHECKING:
-    from app.services import Services
+from app.secrets import SecretBackend, SecretDenied, SecretStore
 
 
 class MeasuredBackend:
@@ -32,8 +31,6 @@ class MeasuredBackend:
         except SecretDenied:
             outcome = "denied"
             raise
-        except SecretsUnavailable:
-            raise
         finally:
             self._observe(outcome, time.perf_counter() - started)
 
@@ -41,44 +38,56 @@ class MeasuredBackend:
         return self._backend.current_version(path)
 
 
-def parts_of(services: Services) -> Mapping[str, Callable[[], PartState]]:
+def parts_of(
+    engine: ConfigEngine,
+    resolver: Resolver,
+    secrets: SecretStore | None,
+    link: RedisLink | None,
+    issuers: Issuers,
+    trail: AuditTrail,
+) -> Mapping[str, Callable[[], PartState]]:
     """A probe for each part; none of them asks anybody, so health answers at once whatever is down."""
+    return {
+        "git": lambda: _git(engine),
+        "vault": lambda: _vault(secrets),
+        "redis": lambda: _redis(link),
+        "keys": lambda: _keys(issuers),
+        "audit": lambda: PartState(Condition.OK) if trail.healthy else _degraded("the trail cannot be written"),
+        "targets": lambda: _targets(len(resolver.held_back())),
+    }
 
-    def git() -> PartState:
-        if not services.engine.ready:
-            return PartState(Condition.DOWN, "nothing has been fetched yet")
-        reasons = {each.reason.value: each.since for each in services.engine.world.stale}
-        since = reasons.get("git")
-        return PartState(Condition.DEGRADED, f"fetching fails since {since}") if since else PartState(Condition.OK)
 
-    def vault() -> PartState:
-        if services.settings.vault_addr is None:
-            return PartState(Condition.OK, "not configured")
-        status = services.secrets.status()
-        if status["state"] == "ok":
-            return PartState(Condition.OK)
-        return PartState(Condition.DEGRADED, f"does not answer since {status['since']}")
+def _degraded(detail: str) -> PartState:
+    return PartState(Condition.DEGRADED, detail)
 
-    def redis() -> PartState:
-        link = services.link
-        if link is None:
-            return PartState(Condition.OK, "not configured")
-        services.metrics.set_bus_up(up=link.up)
-        return PartState(Condition.OK) if link.up else PartState(Condition.DEGRADED, "does not answer")
 
-    def keys() -> PartState:
-        states = [issuer.keys.status() for issuer in services.issuers]
-        if any(state.keys == 0 for state in states):
-            return PartState(Condition.DOWN, "no signing keys")
-        problems = [state.problem for state in states if state.problem]
-        return PartState(Condition.DEGRADED, problems[0]) if problems else PartState(Condition.OK)
+def _git(engine: ConfigEngine) -> PartState:
+    if not engine.ready:
+        return PartState(Condition.DOWN, "nothing has been fetched yet")
+    failing = next((each.since for each in engine.world.stale if each.reason is StaleReason.GIT), None)
+    return _degraded(f"fetching fails since {failing}") if failing else PartState(Condition.OK)
 
-    def audit() -> PartState:
-        healthy = services.trail.healthy
-        return PartState(Condition.OK) if healthy else PartState(Condition.DEGRADED, "the trail cannot be written")
 
-    def targets() -> PartState:
-        held = len(services.resolver.held_back())
-        return PartState(Condition.DEGRADED, f"{held} held back") if held else PartState(Condition.OK)
+def _vault(secrets: SecretStore | None) -> PartState:
+    if secrets is None:
+        return PartState(Condition.OK, "not configured")
+    status = secrets.status()
+    return PartState(Condition.OK) if status["state"] == "ok" else _degraded(f"no answer since {status['since']}")
 
-    return {"git": git, "vault": vault, "redis": redis, "keys": keys, "audit": audit, "targets": targets}
+
+def _redis(link: RedisLink | None) -> PartState:
+    if link is None:
+        return PartState(Condition.OK, "not configured")
+    return PartState(Condition.OK) if link.up else _degraded("no answer")
+
+
+def _keys(issuers: Issuers) -> PartState:
+    states = [issuer.keys.status() for issuer in issuers]
+    if any(state.keys == 0 for state in states):
+        return PartState(Condition.DOWN, "no signing keys")
+    problem = next((state.problem for state in states if state.problem), None)
+    return _degraded(problem) if problem else PartState(Condition.OK)
+
+
+def _targets(held_back: int) -> PartState:
+    return _degraded(f"{held_back} held back") if held_back else PartState(Condition.OK)

@@ -282,6 +282,7 @@ class Services:
             self.secrets,
             hint=self.hint,
             on_read=self._on_read,
+            on_waiting=self.metrics.add_long_poll,
             catch_up=self.timings.catch_up,
             accept_empty=settings.accept_empty,
         )
@@ -303,9 +304,7 @@ class Services:
     @cached_property
     def follower(self) -> Follower:
         timings = self.timings
-        return Follower(
-            self.installer.follow, changed=self.heads.changed, look=timings.follow, check=timings.head_check
-        )
+        return Follower(self._follow, changed=self.heads.changed, look=timings.follow, check=timings.head_check)
 
     @cached_property
     def puller(self) -> Puller:
@@ -382,6 +381,7 @@ class Services:
             digest_key=derive(self._key, "stream digest"),
             heartbeat=self.timings.heartbeat,
             on_pushed=self.metrics.count_pushed,
+            on_delivered=self._on_read,
         )
 
     @cached_property
@@ -413,7 +413,9 @@ class Services:
     @cached_property
     def health(self) -> Health:
         health = Health(lambda: self.engine.ready and not self.notifier.draining, time.time)
-        for name, probe in parts_of(self).items():
+        secrets = self.secrets if self.vault is not None else None
+        parts = parts_of(self.engine, self.resolver, secrets, self.link, self.issuers, self.trail)
+        for name, probe in parts.items():
             health.register(name, probe)
         return health
 
@@ -430,6 +432,12 @@ class Services:
             keep_seconds=timings.keys_keep,
             on_fetch=self._on_keys_fetched,
         )
+
+    def _follow(self) -> bool:
+        installed = self.installer.follow()
+        if self.link is not None:
+            self.metrics.set_bus_up(up=self.link.up)
+        return installed
 
     # What the parts tell
 

@@ -146,7 +146,7 @@ def _default_workers(environ: Mapping[str, str]) -> int:
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
     """A misspelt setting must not be a silent default."""
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name[len(PREFIX) :].lower() not in READERS:
+        if name.startswith(PREFIX) and name[len(PREFIX) :].lower() not in {*READERS, *HANDED_DOWN}:
             yield f"{name} is not a setting"
 
 
@@ -229,6 +229,12 @@ def _algorithms(text: str) -> tuple[str, ...]:
     return names
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 10**9:
+        raise ValueError("is not a whole number from 1 up")
+    return int(text)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text.lower() not in choices:
@@ -247,11 +253,13 @@ def _metrics(text: str) -> str:
 
 _text: Callable[[str], str] = str
 _number: Callable[[str], float] = fields.Float(allow_nan=False, validate=lambda value: value >= 0).deserialize
-_count: Callable[[str], int] = fields.Integer(strict=True, validate=lambda value: value >= 0).deserialize
 _flag: Callable[[str], bool] = fields.Boolean().deserialize
 
 ASYMMETRIC = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 REQUIRED = frozenset({"repo_url", "jwt_issuer", "jwt_audience"})
+
+#: What config/gunicorn.conf.py tells its workers; no settings of an operator's.
+HANDED_DOWN = frozenset({"worker_slot", "metrics_owner"})
 
 #: Every setting, and how its text is read. docs/settings.md lists the same names; a test compares.
 READERS: Mapping[str, Callable[[str], Any]] = {

@@ -15,6 +15,7 @@ import itertools
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -108,6 +109,13 @@ def _raise_descriptor_limit(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
 
 
+def _check_settings() -> None:
+    """All problems in one message, before any worker. In a process of its own: the master must not hold our code."""
+    if subprocess.run([sys.executable, "-m", "app", "check"], cwd=ROOT, check=False).returncode:
+        sys.exit(1)
+
+
+_check_settings()
 _streams = _number("STREAMS_PER_WORKER", 10_000)
 _raise_descriptor_limit(_streams + RESERVE + 500)
 

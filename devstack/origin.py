@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 _ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -43,6 +44,13 @@ class OriginRepo:
         for repository in (self.bare / "config", self.work / ".git" / "config"):
             with repository.open("a") as config:  # no housekeeping after each commit and push: tests make many
                 config.write("[maintenance]\n\tauto = false\n[receive]\n\tautogc = false\n")
+
+    @classmethod
+    def opened(cls, directory: Path) -> Self:
+        """The one that is in `directory` already."""
+        repository = cls.__new__(cls)
+        repository.bare, repository.work = directory / "origin.git", directory / "work"
+        return repository
 
     @property
     def url(self) -> str:

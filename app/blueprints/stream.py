@@ -99,7 +99,7 @@ class _Stream:
         self._since = time.monotonic()
 
     def session(self, policy: StreamPolicy) -> StreamSession:
-        return StreamSession(policy, self._principal, self._subscriber, self._id)
+        return StreamSession(policy, self._principal, self._subscriber, self._id, self._address)
 
     def open(self) -> bool:
         joined = self._notifier.join(self._subscriber)

@@ -43,8 +43,8 @@ class _Written:
 class ConfigEngine:
     """Answers reads and tells streams. Thread-safe: threads share one immutable World by swapping one reference.
 
-    `hint` asks the host's puller to fetch; `on_read` is told of every answer (audit hangs on it); `catch_up` is how
-    many seconds a read waits for a rev that its caller has already seen.
+    `hint` asks the host's puller to fetch; `on_read` is told of every answer (audit hangs on it); `on_waiting` of long
+    polls that begin (1) and end (-1); `catch_up` is how many seconds a read waits for a rev that its caller has seen.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class ConfigEngine:
         *,
         hint: Callable[[], object],
         on_read: Callable[[ReadRequest, Resolution], None],
+        on_waiting: Callable[[int], None],
         catch_up: float,
         accept_empty: bool = True,
     ) -> None:
@@ -67,6 +68,7 @@ class ConfigEngine:
         self._store = store
         self._hint = hint
         self._on_read = on_read
+        self._on_waiting = on_waiting
         self._catch_up = catch_up
         self._accept_empty = accept_empty
         self._written: LocalCache[tuple[object, ...], _Written] = LocalCache(4096)
@@ -203,10 +205,12 @@ class ConfigEngine:
         subscriber = Subscriber(threading.Event())
         if not self.notifier.join(subscriber):
             raise Overloaded("this worker holds as many streams as it may")
+        self._on_waiting(1)
         try:
             self.notifier.subscribe(subscriber, target, self.inputs(target))
             yield subscriber
         finally:
+            self._on_waiting(-1)
             self.notifier.leave(subscriber, [target])
 
     # Installing

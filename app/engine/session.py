@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from app.engine.answer import ReadRequest
 from app.engine.changes import ChangeFrames
 from app.engine.engine import ConfigEngine, Current
+from app.engine.resolver import Resolution
 from app.engine.world import World
 from app.errors import BadInput, ConfigServerError, Forbidden, NotFound, Unavailable, Unprocessable
 from app.model import Principal, Stale, Target, View, checked_envs, checked_label, checked_service
@@ -49,6 +51,7 @@ class StreamPolicy:
     digest_key: bytes
     heartbeat: float
     on_pushed: Callable[[str], None]
+    on_delivered: Callable[[ReadRequest, Resolution], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,11 @@ class StreamLimits:
 class StreamSession:
     """Used by one thread. `subscriber.wake` is set when there is something to do."""
 
-    def __init__(self, policy: StreamPolicy, principal: Principal, subscriber: Subscriber, connection: str) -> None:
+    def __init__(
+        self, policy: StreamPolicy, principal: Principal, subscriber: Subscriber, connection: str, address: str = ""
+    ) -> None:
         self._policy = policy
+        self._address = address
         self._engine = policy.engine
         self._principal = principal
         self._subscriber = subscriber
@@ -195,6 +201,7 @@ class StreamSession:
         if base != current.resolution.etag:
             frame = self._policy.frames.put(current, view, base)
             self._policy.on_pushed("put")
+            self._policy.on_delivered(self._as_read(current.resolution.target, view), current.resolution)
         elif held.stale != current.stale:
             frame = self._policy.frames.state(current)
             self._policy.on_pushed("state")
@@ -202,6 +209,18 @@ class StreamSession:
             return None
         held.etag, held.stale = current.resolution.etag, current.stale
         return frame
+
+    def _as_read(self, target: Target, view: View) -> ReadRequest:
+        """A delivery is a read, and is told to the auditor as one."""
+        return ReadRequest(
+            self._principal,
+            view,
+            target.service,
+            target.envs,
+            target.label,
+            request_id=self._connection,
+            address=self._address,
+        )
 
     def _authorized(self, target: Target) -> View:
         view = self._policy.authorize(self._principal, target.service, target.envs)

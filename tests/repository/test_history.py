@@ -26,7 +26,7 @@ def test_commit_tells_author_time_and_message(origin: OriginRepo, backend: GitCo
     assert told.time.endswith("Z")
 
 
-def test_reachable_is_what_a_branch_or_tag_leads_to(origin: OriginRepo, backend: GitConfigBackend) -> None:
+def test_reachable_is_what_a_branch_a_tag_or_a_pin_leads_to(origin: OriginRepo, backend: GitConfigBackend) -> None:
     base = origin.write({"a": "1"})
     tagged = origin.write({"a": "2"})
     origin.tag("v1", message="annotated")
@@ -35,12 +35,15 @@ def test_reachable_is_what_a_branch_or_tag_leads_to(origin: OriginRepo, backend:
     backend.fetch()
     backend.pin(dropped)
     origin.force(base)
+    lost = origin.write({"a": "5"})
+    backend.fetch()
+    origin.force(base)
     head = origin.write({"a": "4"})
     git(origin.bare, "tag", "a-blob", f"{head}:a")
     backend.fetch()
-    assert [backend.reachable(commit) for commit in (base, tagged, head)] == [True, True, True]
-    assert backend.has(dropped)
-    assert not backend.reachable(dropped)
+    assert [backend.reachable(commit) for commit in (base, tagged, head, dropped)] == [True] * 4
+    assert backend.has(lost)
+    assert not backend.reachable(lost)
     assert not backend.reachable(UNKNOWN)
 
 

@@ -1,0 +1,308 @@
+"""What each route takes and answers, for /openapi.json: one table, endpoint -> Operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from marshmallow import Schema, fields
+
+from app import errors
+from app.blueprints.schemas import ConfigSchema, FileQuery, ReadQuery, RefreshSchema
+from app.engine import FORMAT_NAMES
+from app.errors import ConfigServerError
+from app.notify import wire
+
+#: A piece of an OpenAPI document.
+Part: TypeAlias = dict[str, Any]
+
+#: The headers of every answer that holds a configuration or a file of one.
+CONFIG_HEADERS = ("ETag", "X-Config-Version", "X-Config-Rev", "X-Config-Stale")
+_NAME = "[A-Za-z0-9][A-Za-z0-9_.+@-]{0,127}"
+TOPIC_PATTERN = f"^{_NAME}/{_NAME}(,{_NAME}){{0,15}}(/.+)?$"
+ETAG_PATTERN = "^[0-9a-f]{32}$"
+_COMMIT = "c33e451d4929cd3d56722eddebeb70f6c5186b72"
+
+
+class StatusSchema(Schema):
+    """One word."""
+
+    status = fields.String(required=True)
+
+
+class PartSchema(Schema):
+    """One part of the server, by its own word."""
+
+    status = fields.String(required=True, metadata={"enum": ["ok", "degraded", "down"]})
+    since = fields.String(required=True, metadata={"format": "date-time"})
+    detail = fields.String()
+
+
+class HealthSchema(Schema):
+    """Every part's state; `status` is that of the worst."""
+
+    status = fields.String(required=True, metadata={"enum": ["ok", "degraded", "down"]})
+    ready = fields.Boolean(required=True)
+    parts = fields.Dict(keys=fields.String(), values=fields.Nested(PartSchema), required=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One good answer: what it means, its media types with their schemas, its headers by component name."""
+
+    description: str
+    content: Mapping[str, Part] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route. `fails` are the errors beyond those that its place in the guard's table implies.
+
+    `parameters` are names of parameter components; `query` is the schema of the query, `more` what no schema holds.
+    """
+
+    tag: str
+    summary: str
+    description: str
+    answers: Mapping[int, Answer]
+    parameters: tuple[str, ...] = ()
+    query: type[Schema] | None = None
+    more: tuple[Part, ...] = ()
+    fails: tuple[type[ConfigServerError], ...] = ()
+    http_fails: Mapping[int, str] = field(default_factory=dict)
+    body: Part | None = None
+
+
+def json_of(schema: type[Schema], example: object = None) -> Mapping[str, Part]:
+    content: Part = {"schema": schema}
+    return {"application/json": content if example is None else {**content, "example": example}}
+
+
+def _text(media_type: str, example: str) -> Mapping[str, Part]:
+    return {media_type: {"schema": {"type": "string"}, "example": example}}
+
+
+_CONFIG_EXAMPLE = {
+    "service": "pay",
+    "env": "prod",
+    "label": "main",
+    "version": _COMMIT,
+    "head": _COMMIT,
+    "etag": "fef0bd886b300ddafcfe060a459db68a",
+    "config": {"log": "debug", "db": {"pool": 9}},
+}
+_UNCHANGED = Answer("The caller's copy is still right. Also the end of a `wait` without a change.", {}, CONFIG_HEADERS)
+_CHANGE = wire.Change(
+    "pay/prod/main", "put", "eba6053b22c84006ad32a53cc5e0dacf", _COMMIT, _COMMIT, ("db.pool",), (), {"db": {"pool": 9}},
+    "c87a4abfd2b67ae9f0ff0a9ec8d42a3fd35a5c3d85b2d6ea6a3f3e9a7a3d4c1b",
+)  # fmt: skip
+_STREAM_EXAMPLE = b"".join(
+    frame.sse
+    for frame in (
+        wire.hello("39461f903247e426", "1-333234e7.2", 20),
+        wire.subscribed(["pay/prod/main"], "full"),
+        wire.change(_CHANGE),
+        wire.sync("1-333234e7.2", "2026-11-23T09:37:35.801Z", "3db939500646bf72"),
+    )
+).decode()
+_FRAMES = (
+    "Frames of `cfg.v1`, each a JSON object with a `type`: `hello`, `subscribed`, then a `change` for each topic that "
+    "differs from what the client holds, closed by `sync`; later changes in the same way, and a `sync` as heartbeat. "
+    "`error` tells of a topic that cannot be served now, `goodbye` precedes the end. docs/protocol has the contract."
+)
+_SIGNED = (
+    "The body is the forge's own and is not looked into. It proves itself by one header: an HMAC-SHA256 of the raw "
+    "body with the shared secret, in hex, with or without `sha256=` (`X-Hub-Signature-256`, `X-Hub-Signature`, "
+    "`X-Gitea-Signature`, `X-Gogs-Signature`), or the secret itself (`X-Gitlab-Token`, `X-Gitee-Token`)."
+)
+_TOPICS: Part = {
+    "name": "topic",
+    "in": "query",
+    "required": True,
+    "explode": True,
+    "description": "`service/env` or `service/env/label`, once for each topic.",
+    "schema": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": wire.MAX_TOPICS,
+        "items": {"type": "string", "pattern": TOPIC_PATTERN},
+    },
+}
+_TOPIC_ETAGS: Part = {
+    "name": "etag",
+    "in": "query",
+    "explode": True,
+    "description": "The `etag` (of the body or a frame) that the client holds of the `topic` written just before it.",
+    "schema": {"type": "array", "items": {"type": "string", "pattern": ETAG_PATTERN}},
+}
+_ORIGIN: Part = {
+    "name": "Origin",
+    "in": "header",
+    "description": "Browsers send it; it must then be one of `ALLOWED_ORIGINS`, else 403.",
+    "schema": {"type": "string"},
+}
+_SUBPROTOCOL: Part = {
+    "name": "Sec-WebSocket-Protocol",
+    "in": "header",
+    "required": True,
+    "description": f"Must offer `{wire.SUBPROTOCOL}`.",
+    "schema": {"type": "string", "examples": [wire.SUBPROTOCOL]},
+}
+_ASSET: Part = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "A file of the page.",
+    "schema": {"type": "string"},
+}
+
+_READ_FAILS = (
+    errors.BadInput,
+    errors.UnknownLabel,
+    errors.UnknownTarget,
+    errors.BadConfiguration,
+    errors.SecretRefused,
+    errors.RepositoryUnavailable,
+    errors.SecretsUnavailable,
+    errors.Behind,
+)
+
+OPERATIONS: Mapping[str, Operation] = {
+    "config.read": Operation(
+        "Configuration",
+        "Read a configuration",
+        "The configuration of a service in one or several envs, at the head of a label. Secrets are filled in for who "
+        "holds `config:read`, and masked as `******` for who holds `config:view` only.",
+        {
+            200: Answer(
+                "The configuration.",
+                {
+                    **json_of(ConfigSchema, _CONFIG_EXAMPLE),
+                    **{
+                        media: {"schema": {"type": "string", "description": f"The document alone, as {name}."}}
+                        for name, media in FORMAT_NAMES.items()
+                        if name != "json"
+                    },
+                },
+                CONFIG_HEADERS,
+            ),
+            304: _UNCHANGED,
+        },
+        ("service", "env", "If-None-Match", "X-Config-Rev"),
+        ReadQuery,
+        fails=(*_READ_FAILS, errors.UnknownKey, errors.FormatCollision, errors.Unprocessable, errors.Overloaded),
+    ),
+    "config.file": Operation(
+        "Configuration",
+        "Read a plain file",
+        "A file that lies beside the configuration, such as a logback.xml. Placeholders and secret references in it "
+        "are filled from the configuration; with `Accept: application/octet-stream` its bytes come as they are. "
+        "Configuration files of other targets, and whatever lies in a dot-folder, do not exist here.",
+        {
+            200: Answer(
+                "The file. The media type follows from its name.",
+                {"*/*": {"schema": {"type": "string"}}},
+                CONFIG_HEADERS,
+            ),
+            304: Answer("The caller's copy is still right.", {}, CONFIG_HEADERS),
+        },
+        ("service", "env", "path", "If-None-Match", "X-Config-Rev"),
+        FileQuery,
+        fails=(*_READ_FAILS, errors.UnknownFile),
+    ),
+    "stream.events": Operation(
+        "Streams",
+        "Follow topics by Server-Sent Events",
+        _FRAMES + " The event's name is the frame's type, its data the frame; `sync` alone carries an `id`.",
+        {200: Answer("The stream.", _text("text/event-stream", _STREAM_EXAMPLE))},
+        more=(_TOPICS, _TOPIC_ETAGS, _ORIGIN),
+        fails=(
+            errors.BadInput,
+            errors.Forbidden,
+            errors.UnknownLabel,
+            errors.UnknownTarget,
+            errors.Overloaded,
+            errors.RepositoryUnavailable,
+        ),
+    ),
+    "stream.websocket": Operation(
+        "Streams",
+        "Follow topics by WebSocket",
+        _FRAMES + " The client speaks too: `subscribe` and `unsubscribe`. Close codes: 1012 the server restarts, 1013 "
+        "too many streams, 4400 bad frame, 4401 the token has expired.",
+        {101: Answer("Upgraded.", {}, ("Sec-WebSocket-Protocol",))},
+        more=(_SUBPROTOCOL, _ORIGIN),
+        fails=(errors.BadInput, errors.Forbidden, errors.Overloaded, errors.RepositoryUnavailable),
+        http_fails={400: "bad-handshake", 426: ""} and {400: "bad-handshake"},
+    ),
+    "admin.refresh": Operation(
+        "Administration",
+        "Fetch from Git now",
+        "Asks every host to fetch, waits for this one, and tells where the default label stands then. Takes no body.",
+        {
+            200: Answer("Fetched, and installed by the worker that answers.", json_of(RefreshSchema)),
+            202: Answer(
+                "The fetch is still going on, or fails; what is told is the state so far.", json_of(RefreshSchema)
+            ),
+        },
+        fails=(errors.RepositoryUnavailable, errors.AuditUnavailable),
+    ),
+    "hooks.git": Operation(
+        "Hooks",
+        "Be told of a push",
+        "A hint to fetch, for the webhook of a Git forge. " + _SIGNED,
+        {202: Answer("Signed; a fetch will follow.", json_of(StatusSchema, {"status": "accepted"}))},
+        fails=(errors.Unauthenticated, errors.NotFound),
+        http_fails={413: "too-large"},
+        body={"content": {"*/*": {"schema": {}}}},
+    ),
+    "health.live": Operation(
+        "Health",
+        "Is the process alive",
+        "For a liveness probe.",
+        {200: Answer("It answers.", json_of(StatusSchema, {"status": "ok"}))},
+    ),
+    "health.ready": Operation(
+        "Health",
+        "Should requests be sent here",
+        "For a readiness probe: there is a configuration to serve, and the worker is not going away.",
+        {
+            200: Answer("Yes.", json_of(StatusSchema, {"status": "ready"})),
+            503: Answer("No.", json_of(StatusSchema, {"status": "not ready"})),
+        },
+    ),
+    "health.report": Operation(
+        "Health",
+        "The state of every part",
+        "For people and dashboards. Asks no other system; 200 also when degraded, as the last good is being served.",
+        {200: Answer("The report.", json_of(HealthSchema))},
+    ),
+    "health.metrics": Operation(
+        "Health",
+        "Metrics of all workers",
+        "For Prometheus; OpenMetrics by `Accept`. Open to everybody where METRICS=public.",
+        {200: Answer("The scrape.", _text("text/plain", "config_server_cursor_seq 4.0\n"))},
+    ),
+    "docs.openapi": Operation(
+        "Documentation",
+        "This document",
+        "OpenAPI 3.1, generated from the code that answers.",
+        {200: Answer("The document.", {"application/json": {"schema": {"type": "object"}}}, ("ETag",))},
+    ),
+    "docs.page": Operation(
+        "Documentation",
+        "This document, for people",
+        "Needs nothing from elsewhere, and no script.",
+        {200: Answer("The page.", {"text/html": {"schema": {"type": "string"}}})},
+    ),
+    "docs.asset": Operation(
+        "Documentation",
+        "A file of the page",
+        "Style, script and icon.",
+        {200: Answer("The file.", {"*/*": {"schema": {"type": "string"}}}, ("ETag",))},
+        more=(_ASSET,),
+        http_fails={404: "not-found"},
+    ),
+}

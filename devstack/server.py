@@ -1,0 +1,120 @@
+"""The real server: gunicorn with config/gunicorn.conf.py, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from devstack.processes import end, free_port, launch, plain_environment, tail, wait_ready
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFIX = "CONFIG_SERVER_"
+
+
+class Server:
+    """gunicorn with the given settings; nothing of our own environment's settings reaches it.
+
+    It writes what it says to `directory/log`, and keeps its data in `directory/data` unless DATA_DIR is given.
+    """
+
+    def __init__(
+        self, directory: Path, settings: Mapping[str, str], *, application: str = "wsgi:app", port: int = 0
+    ) -> None:
+        """`settings` by their names without prefix (`{"REPO_URL": ...}`); `port` 0 takes any free one."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._application = application
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = directory / "log"
+        self.port = port or free_port()
+        self.settings = {"BIND": f"127.0.0.1:{self.port}", "DATA_DIR": str(directory / "data"), **settings}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, *, until: str | None = "/health/ready", timeout: float = 30) -> Self:
+        """Start it and wait until `until` answers 200 (None: do not wait). Raises NotReady."""
+        given = {PREFIX + name: value for name, value in self.settings.items()}
+        env = {**plain_environment(without=(PREFIX, "PROMETHEUS_")), "PYTHONUNBUFFERED": "1", **given}
+        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "config" / "gunicorn.conf.py")]
+        self._process = launch([*command, self._application], self.log, cwd=ROOT, env=env)
+        if until is not None:
+            wait_ready("the server", lambda: self._answers(until), self._process, self.log, timeout=timeout)
+        return self
+
+    def stop(self, *, timeout: float = 70) -> int:
+        """Ask it to end (SIGTERM) and wait; its exit code. Killed with its workers after `timeout` seconds."""
+        if self._process is None:
+            return 0
+        workers = self._children()
+        code = end(self._process, timeout=timeout)
+        for worker in workers:  # none is left, unless their parent had to be killed
+            if worker.is_running():
+                worker.kill()
+        self._process = None
+        return code
+
+    def close(self) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the living workers."""
+        return [worker.pid for worker in self._children()]
+
+    def kill_worker(self, worker: int | None = None) -> int:
+        """Kill a worker (any, if none is named), as the kernel does when memory is short; its process id."""
+        chosen = worker or self.workers[0]
+        psutil.Process(chosen).kill()
+        return chosen
+
+    def reload(self) -> None:
+        """Replace the workers (SIGHUP)."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
+    def worker_of(self, port: int) -> int | None:
+        """The worker that holds the connection which the client made from this local port, if one has accepted it."""
+        for worker in self._children():
+            try:
+                connections = worker.net_connections(kind="tcp")
+            except (psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue
+            if any(each.raddr and each.raddr.port == port for each in connections):
+                return worker.pid
+        return None
+
+    def output(self) -> str:
+        """The last of what it said."""
+        return tail(self.log, 20_000)
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Everything it said, line by line. Raises ValueError when a line is not JSON."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def _children(self) -> list[psutil.Process]:
+        if self._process is None or self._process.poll() is not None:
+            return []
+        try:
+            children = psutil.Process(self._process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return httpx.get(self.url + path, timeout=2, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
