@@ -21,7 +21,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     """The application, wired and not yet started: `services(app).start()` comes after the fork."""
     from flask import Flask
 
-    from app.blueprints import admin, config, docs, guard, health, hooks, http, problems, stream
+    from app.blueprints import admin, config, cors, docs, guard, health, hooks, http, problems, stream
     from app.observability import flask_metrics
     from app.services import Services
 
@@ -33,7 +33,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     problems.install(app)
     http.install(app, services.audit, services.metrics)
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
-    guard.install(app, services.access, metrics_public=settings.metrics == "public")
+    cors.install(app, frozenset(settings.allowed_origins))
+    guard.install(app, services.access, guard.metrics_at(settings.metrics))
     app.register_blueprint(config.blueprint(services.engine))
     app.register_blueprint(stream.blueprint(services.streams, services.stream_limits, services.metrics))
     app.register_blueprint(

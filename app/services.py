@@ -138,6 +138,8 @@ class Services:
             self.scheduler.wake()
         elif kind == "moved":
             self.follower.wake()
+            if self.engine.installed and self.engine.world.rev.is_host_local:
+                self.scheduler.wake()  # Redis is back: announce to it what this host has numbered alone
 
     # Between workers
 
@@ -318,6 +320,7 @@ class Services:
             pin_days=self.settings.pin_days,
             on_history=self._on_history,
             on_fetched=self._on_fetched,
+            installed=lambda: self.engine.world.rev if self.engine.installed else None,
         )
 
     @cached_property

@@ -1,7 +1,7 @@
 # ruff: noqa: E402 - gevent patches the standard library before anything else imports it, or TLS recurses for ever
 """gunicorn's configuration: gevent workers, our JSON lines, metrics that add up over workers.
 
-Reads CONFIG_SERVER_BIND, _WORKERS, _REDIS_URL, _DATA_DIR, _LOG_LEVEL, _STREAMS_PER_WORKER and _TRUSTED_PROXIES; the
+Reads CONFIG_SERVER_BIND, _WORKERS, _REDIS_URL, _DATA_DIR, _LOG_LEVEL, _METRICS and _STREAMS_PER_WORKER; the
 application reads the rest. Each worker finds its slot, 0 to N-1, in the environment as CONFIG_SERVER_WORKER_SLOT: the
 smallest number that no living worker has, so what a worker writes under it has one writer.
 """
@@ -101,6 +101,13 @@ def _held(directory: Path) -> int | None:
     return descriptor
 
 
+def _addresses() -> list[str]:
+    """BIND, and the port that METRICS may name, on the same interface."""
+    main = _setting("BIND", "0.0.0.0:8000")
+    metrics = _setting("METRICS", "")
+    return [main, f"{main.rpartition(':')[0]}:{metrics}"] if metrics.isdigit() else [main]
+
+
 def _raise_descriptor_limit(wanted: int) -> None:
     """Every stream is a descriptor, and the usual soft limit is 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -121,7 +128,7 @@ _raise_descriptor_limit(_streams + RESERVE + 500)
 
 wsgi_app = "wsgi:app"
 chdir = str(ROOT)
-bind = _setting("BIND", "0.0.0.0:8000")
+bind = _addresses()
 workers = _workers()
 worker_class = "gevent"
 worker_connections = _streams + RESERVE
@@ -132,7 +139,7 @@ graceful_timeout = int(max(5, _streams / 200)) + 10  # goodbyes are spread over 
 control_socket_disable = True  # two instances of one user would remove each other's socket
 accesslog = None  # we write our own lines, which know route, subject and topic
 limit_request_line = 8190  # an event stream names its topics and etags in the query
-forwarded_allow_ips = _setting("TRUSTED_PROXIES", "")
+forwarded_allow_ips = ""  # the peer of the socket is who is in the audit trail
 forwarder_headers = ""  # SCRIPT_NAME and PATH_INFO are nobody's to set
 proc_name = "config-server"
 

@@ -79,7 +79,7 @@ def commands(stack: Stack) -> tuple[Command, ...]:
         Command(
             "Wait for the next change by long poll, 50 s at most",
             f"{get('payment-service', target, f' --etag-save {etag} -o {run}/payment-service.json')}"
-            f" && {get('payment-service', f'{target}?wait=50', f' --etag-compare {etag}')}{pretty}",
+            f" && {get('payment-service', f'{target}?wait=50', f' --etag-compare {etag}')}",
             CHANGED,
             Kind.WAIT,
         ),
@@ -99,7 +99,8 @@ def commands(stack: Stack) -> tuple[Command, ...]:
         Command(
             "Or tell it as a Git host does, by a signed webhook",
             f"""BODY='{{"ref": "refs/heads/main"}}'; {curl} -s -X POST -H "X-GitHub-Event: push" """
-            f'-H "X-Hub-Signature-256: {hook}" -H "Content-Type: application/json" -d "$BODY" "{url}/hooks/git"{pretty}',
+            f'-H "X-Hub-Signature-256: {hook}" -H "Content-Type: application/json" '
+            f'-d "$BODY" "{url}/hooks/git"{pretty}',
             "accepted",
             Kind.ACT,
         ),

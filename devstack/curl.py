@@ -37,9 +37,7 @@ def main(
     out = output.open("wb") if output is not None else sys.stdout.buffer
     timeout = httpx.Timeout(10, read=None)
     try:
-        with out, httpx.stream(
-            asked, url, headers=sent, content=body, timeout=timeout, trust_env=False
-        ) as answer:
+        with out, httpx.stream(asked, url, headers=sent, content=body, timeout=timeout, trust_env=False) as answer:
             for piece in answer.iter_raw():
                 out.write(piece)
                 out.flush()

@@ -10,6 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
+#: Set in the environment of what a demo starts: the demo's directory. So the next one knows what a killed one left.
+MARK = "DEVSTACK_RUN"
 _PAUSE = 0.02  # seconds between two looks
 
 
@@ -35,11 +39,12 @@ def launch(command: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str, st
 
     It leads a session of its own, so that Ctrl-C in the terminal reaches only us, who then end things in order.
     """
+    mark = {MARK: os.environ[MARK]} if MARK in os.environ else {}
     with log.open("ab") as output:
         return subprocess.Popen(
             list(command),
             cwd=cwd,
-            env=dict(env),
+            env={**env, **mark},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -70,6 +75,26 @@ def end(process: subprocess.Popen[bytes], *, timeout: float, by: signal.Signals 
         except subprocess.TimeoutExpired:
             process.kill()
     return process.wait()
+
+
+def end_left_by(mark: str) -> int:
+    """Kill what a demo of this mark left when it was itself killed; how many there were."""
+    left = [process for process in psutil.process_iter() if _mark_of(process) == mark]
+    for process in left:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue  # its parent took it along
+    psutil.wait_procs(left, timeout=10)
+    return len(left)
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    try:
+        mark = process.environ().get(MARK)
+    except (psutil.Error, OSError):
+        return None  # another user's, or gone
+    return str(mark) if mark is not None else None
 
 
 def tail(log: Path, size: int = 3000) -> str:

@@ -93,7 +93,7 @@ class Server:
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue
             if any(each.raddr and each.raddr.port == port for each in connections):
-                return worker.pid
+                return int(worker.pid)
         return None
 
     def output(self) -> str:

@@ -1,6 +1,6 @@
 """Watches one topic over WebSocket and prints what arrives: a client of cfg.v1 in its simplest form.
 
-    python -m devstack.watch ws://127.0.0.1:8000/v1/stream SERVICE/ENV[/LABEL] TOKEN-FILE
+python -m devstack.watch ws://127.0.0.1:8000/v1/stream SERVICE/ENV[/LABEL] TOKEN-FILE
 """
 
 from __future__ import annotations

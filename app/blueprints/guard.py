@@ -22,7 +22,7 @@ class Need(Enum):
     TOKEN = "a good token; the view asks for grants per topic"  # noqa: S105 - words, not a password
     TARGET = "a token that may see the service and envs in the path"
     WRITE = "config:write for everything"
-    METRICS = "config:view for everything, or nothing (METRICS=public)"
+    METRICS = "config:view for everything; nothing where METRICS says public or names a port"
 
 
 #: Every endpoint of the application. A test walks the URL map against this table.
@@ -44,20 +44,36 @@ ROUTES: Mapping[str, Need] = {
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsAt:
+    """Where /metrics is: on the server's address, with or without a token, or on a `port` of its own without one."""
+
+    public: bool = False
+    port: str | None = None
+
+
+def metrics_at(setting: str) -> MetricsAt:
+    """The setting METRICS: `public`, `view`, or the number of a port."""
+    return MetricsAt(port=setting) if setting.isdigit() else MetricsAt(public=setting == "public")
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """Runs before every view; leaves `g.principal`, and for a target `g.view`, `g.service`, `g.envs`."""
 
     access: Access
-    metrics_public: bool
+    metrics: MetricsAt
 
     def check(self) -> None:
         """Raises Unauthenticated, Forbidden, BadInput; 404 and 405 for what is no route."""
         if request.routing_exception is not None:
             raise request.routing_exception
         need = ROUTES.get(request.endpoint or "")
-        if need is None:
+        at_metrics_port = self.metrics.port is not None and request.environ.get("SERVER_PORT") == self.metrics.port
+        if need is None or (at_metrics_port and request.blueprint != "health"):
             abort(404)
-        if need in _OPEN or (need is Need.METRICS and self.metrics_public):
+        if need is Need.METRICS and self.metrics.port is not None and not at_metrics_port:
+            abort(404)
+        if need in _OPEN or at_metrics_port or (need is Need.METRICS and self.metrics.public):
             return
         g.principal = self._authenticated()
         _CHECKS[need](self, g.principal)
@@ -95,7 +111,7 @@ _CHECKS: Mapping[Need, Callable[[Guard, Principal], None]] = {
 }
 
 
-def install(app: Flask, access: Access, *, metrics_public: bool) -> None:
+def install(app: Flask, access: Access, metrics: MetricsAt) -> None:
     """Put the guard before every view of `app`, and let its JWTManager do the decoding."""
     install_jwt(app, access.verifier)
-    app.before_request(Guard(access, metrics_public).check)
+    app.before_request(Guard(access, metrics).check)

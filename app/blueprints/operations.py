@@ -12,6 +12,7 @@ from app import errors
 from app.blueprints.schemas import ConfigSchema, FileQuery, ReadQuery, RefreshSchema
 from app.engine import FORMAT_NAMES
 from app.errors import ConfigServerError
+from app.model import NAME
 from app.notify import wire
 
 #: A piece of an OpenAPI document.
@@ -19,8 +20,7 @@ Part: TypeAlias = dict[str, Any]
 
 #: The headers of every answer that holds a configuration or a file of one.
 CONFIG_HEADERS = ("ETag", "X-Config-Version", "X-Config-Rev", "X-Config-Stale")
-_NAME = "[A-Za-z0-9][A-Za-z0-9_.+@-]{0,127}"
-TOPIC_PATTERN = f"^{_NAME}/{_NAME}(,{_NAME}){{0,15}}(/.+)?$"
+TOPIC_PATTERN = f"^{NAME.pattern}/{NAME.pattern}(,{NAME.pattern}){{0,15}}(/.+)?$"
 ETAG_PATTERN = "^[0-9a-f]{32}$"
 _COMMIT = "c33e451d4929cd3d56722eddebeb70f6c5186b72"
 
@@ -58,7 +58,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route. `fails` are the errors beyond those that its place in the guard's table implies.
+    """One route. `fails` are the errors beyond those that its place in the guard's table implies, `http_fails` the
+    problems (status and type) that are none of our errors.
 
     `parameters` are names of parameter components; `query` is the schema of the query, `more` what no schema holds.
     """
@@ -71,7 +72,7 @@ class Operation:
     query: type[Schema] | None = None
     more: tuple[Part, ...] = ()
     fails: tuple[type[ConfigServerError], ...] = ()
-    http_fails: Mapping[int, str] = field(default_factory=dict)
+    http_fails: tuple[tuple[int, str], ...] = ()
     body: Part | None = None
 
 
@@ -96,7 +97,7 @@ _CONFIG_EXAMPLE = {
 _UNCHANGED = Answer("The caller's copy is still right. Also the end of a `wait` without a change.", {}, CONFIG_HEADERS)
 _CHANGE = wire.Change(
     "pay/prod/main", "put", "eba6053b22c84006ad32a53cc5e0dacf", _COMMIT, _COMMIT, ("db.pool",), (), {"db": {"pool": 9}},
-    "c87a4abfd2b67ae9f0ff0a9ec8d42a3fd35a5c3d85b2d6ea6a3f3e9a7a3d4c1b",
+    "b9a6d106d49e45bd12b0b365486d045874bb917292f3c409e44ad544856b58e3",
 )  # fmt: skip
 _STREAM_EXAMPLE = b"".join(
     frame.sse
@@ -235,7 +236,7 @@ OPERATIONS: Mapping[str, Operation] = {
         {101: Answer("Upgraded.", {}, ("Sec-WebSocket-Protocol",))},
         more=(_SUBPROTOCOL, _ORIGIN),
         fails=(errors.BadInput, errors.Forbidden, errors.Overloaded, errors.RepositoryUnavailable),
-        http_fails={400: "bad-handshake", 426: ""} and {400: "bad-handshake"},
+        http_fails=((400, "bad-handshake"), (400, "bad-request")),
     ),
     "admin.refresh": Operation(
         "Administration",
@@ -255,7 +256,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "A hint to fetch, for the webhook of a Git forge. " + _SIGNED,
         {202: Answer("Signed; a fetch will follow.", json_of(StatusSchema, {"status": "accepted"}))},
         fails=(errors.Unauthenticated, errors.NotFound),
-        http_fails={413: "too-large"},
+        http_fails=((413, "too-large"),),
         body={"content": {"*/*": {"schema": {}}}},
     ),
     "health.live": Operation(
@@ -303,6 +304,6 @@ OPERATIONS: Mapping[str, Operation] = {
         "Style, script and icon.",
         {200: Answer("The file.", {"*/*": {"schema": {"type": "string"}}}, ("ETag",))},
         more=(_ASSET,),
-        http_fails={404: "not-found"},
+        http_fails=((404, "not-found"),),
     ),
 }

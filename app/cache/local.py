@@ -35,6 +35,11 @@ class LocalCache(Generic[K, V]):
             while len(self._entries) > self._capacity:
                 self._entries.popitem(last=False)
 
+    def values(self) -> list[V]:
+        """What is held at this moment, least recently used first; does not count as use."""
+        with self._lock:
+            return list(self._entries.values())
+
     def clear(self) -> None:
         with self._lock:
             self._entries.clear()

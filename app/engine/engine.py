@@ -21,6 +21,7 @@ from app.secrets import SecretStore
 
 #: A slice of work before the worker looks after its requests again, in seconds.
 SLICE = 0.02
+HINT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class ConfigEngine:
         self._catch_up = catch_up
         self._accept_empty = accept_empty
         self._written: LocalCache[tuple[object, ...], _Written] = LocalCache(4096)
+        self._hinted_at = float("-inf")
         self._world: World | None = None
         self._swapped = threading.Condition()  # guards the swap of _world for those who wait for a newer one
 
@@ -89,8 +91,15 @@ class ConfigEngine:
         return mine.epoch != rev.epoch or mine.seq >= rev.seq
 
     @property
-    def ready(self) -> bool:
+    def installed(self) -> bool:
+        """Whether there is a world at all, were it that of an empty repository."""
         return self._world is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a configuration to serve: a world, and in it the default label."""
+        world = self._world
+        return world is not None and world.default_label in world.heads
 
     def wait_ready(self, timeout: float) -> bool:
         """Whether a first configuration is installed, waiting for it up to `timeout` seconds."""
@@ -108,7 +117,8 @@ class ConfigEngine:
         answer, resolution = self._read(request)
         if answer.body is None and request.wait > 0:
             answer, resolution = self._read_after_change(request, resolution.target)
-        self._on_read(request, resolution)
+        if answer.body is not None:
+            self._on_read(request, resolution)
         return answer
 
     def file(self, request: ReadRequest, path: str, *, raw: bool) -> FileAnswer:
@@ -130,6 +140,10 @@ class ConfigEngine:
         if not self._accept_empty and not self._configures(resolution):
             raise UnknownTarget("nothing configures this service")
         return Current(resolution, (*resolution.stale, *world.stale, *self._vault_stale(resolution)))
+
+    def recent(self, label: str) -> list[Target]:
+        """The targets of a label that this worker has served, as far as it remembers."""
+        return self._resolver.recent(label)
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         return self._resolver.inputs(target)
@@ -182,11 +196,18 @@ class ConfigEngine:
         """The world, once it has reached `seen`. Another epoch's rev says nothing, so it is not waited for."""
 
         if not self.has(seen):
-            self._hint()
+            self._hint_gently()
             with self._swapped:
                 if not self._swapped.wait_for(lambda: self.has(seen), self._catch_up):
                     raise Behind("this host has not caught up with the revision you have seen", self._catch_up)
         return self.world
+
+    def _hint_gently(self) -> None:
+        """At most once a second: a caller who claims to have seen the future must not keep Git busy."""
+        now = time.monotonic()
+        if now - self._hinted_at >= HINT_SECONDS:
+            self._hinted_at = now
+            self._hint()
 
     def _read_after_change(self, request: ReadRequest, target: Target) -> tuple[Answer, Resolution]:
         """Listen, look again (so that nothing falls in between), and answer on the first change that counts."""

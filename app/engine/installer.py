@@ -43,7 +43,7 @@ class Installer:
         cursor = self._believed(host)
         if cursor is None:
             return False
-        former = self._engine.world if self._engine.ready else None
+        former = self._engine.world if self._engine.installed else None
         stale = self._git_stale(host)
         world = world_of(cursor, stale)
         if former is not None and self._same(former, world):
@@ -57,18 +57,33 @@ class Installer:
                 return False
         started = time.perf_counter()
         woken = self._install(former, world)
-        self._on_installed(world, time.perf_counter() - started, woken)
+        seconds = time.perf_counter() - started
+        if former is not None:
+            self._look_again(former, world)
+        self._on_installed(world, seconds, woken)
         return True
 
     def _believed(self, host: HostState | None) -> Cursor | None:
-        """The shared cursor, unless it is away or has lost something that this host has seen: then the host's own."""
+        """The shared cursor, unless it is away or has lost something that was seen here: then the host's own.
+
+        While the puller numbers for this host alone its word counts, until it has announced to Redis what moved in
+        between: else a head would go back for a moment. Nothing older of the same epoch is ever installed.
+        """
         try:
             shared = self._store.read()
         except BusUnavailable:
             shared = None
-        if shared is not None and not (host and shared.is_behind(host.seen)):
+        if host is not None and host.cursor.rev.is_host_local:
+            shared = None
+        if shared is not None and not shared.is_behind(host.seen if host else None) and not self._is_older(shared):
             return shared
-        return host.cursor if host else None
+        return host.cursor if host and not self._is_older(host.cursor) else None
+
+    def _is_older(self, cursor: Cursor) -> bool:
+        if not self._engine.installed:
+            return False
+        mine = self._engine.world.rev
+        return mine.epoch == cursor.rev.epoch and cursor.rev.seq < mine.seq
 
     def _git_stale(self, host: HostState | None) -> tuple[Stale, ...]:
         since = host.git_failing_since if host else None
@@ -105,6 +120,20 @@ class Installer:
                 time.sleep(0)  # let requests of this worker in between
                 pause_at = time.perf_counter() + SLICE
         return moved
+
+    def _look_again(self, former: World, world: World) -> None:
+        """After the push: targets that are read without being subscribed to, so that what is wrong is known now."""
+        pause_at = time.perf_counter() + SLICE
+        for label, head in world.heads.items():
+            old = former.heads.get(label)
+            recent = self._engine.recent(label) if old is not None and old.commit != head.commit else []
+            changed = self._trees.advance(old.commit, head.commit) if old is not None and recent else frozenset()
+            for target in recent:
+                if not changed.isdisjoint(self._engine.inputs(target)):
+                    self._current(world, target)
+                if time.perf_counter() > pause_at:
+                    time.sleep(0)
+                    pause_at = time.perf_counter() + SLICE
 
     def _touched_by_commits(self, former: World, world: World) -> set[Target]:
         notifier = self._engine.notifier

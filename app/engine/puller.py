@@ -62,6 +62,7 @@ class Puller:
         pin_days: float,
         on_history: OnHistory,
         on_fetched: OnFetched,
+        installed: Callable[[], Rev | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._repository = repository
@@ -74,6 +75,7 @@ class Puller:
         self._tidy_at = clock() + TIDY_SECONDS
         self._on_history = on_history
         self._on_fetched = on_fetched
+        self._installed = installed
         self._clock = clock
         self._state = heads.read()
         self._alone: LocalCursorStore | None = None
@@ -133,7 +135,11 @@ class Puller:
 
     @property
     def _seen(self) -> Rev | None:
-        return self._state.seen if self._state else None
+        """The highest shared rev that this host knows of: written down, or installed from a word of another host."""
+        written, installed = self._state.seen if self._state else None, self._installed()
+        if installed is None or installed.is_host_local:
+            return written
+        return max(written, installed, key=Rev.rank) if written else installed
 
     def _seen_after(self, store: CursorStore, now: Cursor) -> Rev | None:
         return now.rev if store is self._store else self._seen
@@ -158,7 +164,8 @@ class Puller:
             name: replace(((known and known.labels.get(name)) or _NOWHERE).moved(kind, commit, at), seq=1)
             for name, (kind, commit) in _wanted(refs).items()
         }
-        above = max((rev.epoch for rev in (self._seen, before.rev if before else None) if rev), default="", key=_rank)
+        known_revs = [rev for rev in (self._seen, before.rev if before else None) if rev]
+        above = max(known_revs, key=Rev.rank).epoch if known_revs else ""
         default = self._default(known, refs)
         secrets = known.secrets if known else {}
         return Cursor(Rev(new_epoch(above), 1), default, labels, secrets)
@@ -224,8 +231,3 @@ def _wanted(refs: Refs) -> Mapping[str, tuple[RefKind, str]]:
     """Every label of the repository; a branch hides a tag of the same name."""
     tags = {name: (RefKind.TAG, commit) for name, commit in refs.tags.items()}
     return tags | {name: (RefKind.BRANCH, commit) for name, commit in refs.branches.items()}
-
-
-def _rank(epoch: str) -> tuple[int, str]:
-    number = epoch.partition("-")[0]
-    return (int(number) if number.isdigit() else 0, epoch)

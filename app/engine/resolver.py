@@ -104,7 +104,6 @@ class Resolver:
         self._clock = clock
         self._remembered: LocalCache[_Key, _Remembered] = LocalCache(4096)
         self._refused: LocalCache[tuple[_Key, Rev], _Refused] = LocalCache(1024)
-        self._held_back: dict[Target, Stale] = {}
         self._served: LocalCache[Target, Resolution] = LocalCache(4096)
         self._flights: SingleFlight[tuple[_Key, Rev], Resolution] = SingleFlight()
 
@@ -127,7 +126,11 @@ class Resolver:
 
     def held_back(self) -> Mapping[Target, Stale]:
         """The targets that this worker serves from an older version, and why."""
-        return dict(self._held_back)
+        return {each.target: each.stale[0] for each in self._served.values() if each.stale}
+
+    def recent(self, label: str) -> list[Target]:
+        """The targets of a label that this worker has served, as far as it remembers."""
+        return [each.target for each in self._served.values() if each.target.label == label]
 
     def forget_adopted(self) -> None:
         """A new epoch has begun: the versions of secrets are agreed upon anew."""
@@ -177,10 +180,6 @@ class Resolver:
         remembered = _Remembered(resolution, retry_at)
         self._remembered.put((resolution.target, resolution.head, protected), remembered)
         self._served.put(resolution.target, resolution)
-        if resolution.stale:
-            self._held_back[resolution.target] = resolution.stale[0]
-        else:
-            self._held_back.pop(resolution.target, None)
 
     def _at(self, world: World, head: Head, target: Target, commit: str, *, protected: bool) -> Resolution:
         effective = self._loader.load(target, self._trees.at(commit))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.cache import LocalCache
 from app.engine.world import Head, World
-from app.errors import UnknownLabel, UnknownTarget
+from app.errors import RepositoryUnavailable, UnknownLabel, UnknownTarget
 from app.model import COMMIT, RefKind, Target
 from app.repository import GitConfigBackend
 
@@ -23,7 +23,10 @@ class Targets:
         self._ancestors: LocalCache[tuple[str, str], bool] = LocalCache(1024)
 
     def locate(self, world: World, service: str, envs: tuple[str, ...], label: str | None) -> tuple[Head, Target]:
-        """The head of the label and the target with the label's name filled in. Raises UnknownTarget, UnknownLabel."""
+        """The head of the label and the target with the label's name filled in. Raises UnknownTarget, UnknownLabel.
+
+        RepositoryUnavailable when it is the default label that is not there.
+        """
         if self._envs:
             self._check_names(service, envs)
         head = self._head(world, label)
@@ -51,6 +54,8 @@ class Targets:
         head = world.heads.get(name)
         if head is not None:
             return head
+        if label is None:  # never 404: a client would take that for "no configuration here", and start without
+            raise RepositoryUnavailable("the default label is not in the repository")
         if COMMIT.fullmatch(name) and self._is_reachable(world, name):
             return Head(name, RefKind.COMMIT, name, "")
         raise UnknownLabel("no branch, tag or reachable commit has this name")

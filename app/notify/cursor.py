@@ -35,6 +35,15 @@ class Rev:
     def __str__(self) -> str:
         return f"{self.epoch}.{self.seq}"
 
+    def rank(self) -> tuple[int, int]:
+        """Sorts by the epoch's number, then by seq: of two revs that were seen, the one to hold on to."""
+        return epoch_number(self.epoch), self.seq
+
+    @property
+    def is_host_local(self) -> bool:
+        """Numbered by one host alone, while it cannot reach Redis."""
+        return epoch_number(self.epoch) == 0
+
     @classmethod
     def parse(cls, text: str) -> Rev | None:
         epoch, dot, seq = text.rpartition(".")

@@ -1,0 +1,38 @@
+# What a developer types. Each target sets up what it needs; `make help` lists them.
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help run venv test test-fast lint check clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+run: venv  ## everything for real on this machine, with commands to paste (CHECK=1 runs them; KEEP=1 keeps the repository)
+	@exec $(BIN)/python -m devstack.demo $(if $(filter-out 0,$(CHECK)),--check) $(if $(filter-out 0,$(KEEP)),--keep)
+
+venv: $(STAMP)  ## .venv with what the server, the tests and the demo need
+
+$(STAMP): requirements.txt requirements-dev.txt devstack/venv.sh devstack/packages.sh
+	@sh devstack/venv.sh $(VENV)
+	@touch $@
+
+test: venv  ## the whole suite, on real parts
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: venv  ## what a developer runs all day
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+lint: venv  ## format, lint, types, import direction
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test  ## lint and the whole suite
+
+clean:  ## what these targets have made, but for the environment
+	rm -rf .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

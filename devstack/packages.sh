@@ -1,0 +1,26 @@
+#!/bin/sh
+# Sees to what pip cannot bring: git, and a Python that can make virtual environments. Installs the Debian packages that
+# are missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
+set -eu
+
+missing=
+command -v git > /dev/null || missing="$missing git"
+"${PYTHON:-python3}" -c 'import ensurepip, venv' 2> /dev/null || missing="$missing python3-venv"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+    echo "Installing$missing ..."
+    log=$(mktemp)
+    # shellcheck disable=SC2086 - a list of words
+    if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing; } \
+        > "$log" 2>&1; then
+        cat "$log" >&2
+        exit 1
+    fi
+    rm -f "$log"
+    exit 0
+fi
+
+echo "Missing on this machine:$missing. Install with:  sudo apt-get install$missing" >&2
+echo "(or the like; on other systems these are Git, and Python's venv and ensurepip modules)" >&2
+exit 1

@@ -1,0 +1,299 @@
+"""The OpenAPI document against the application that it describes, and the page for people."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from websockets.sync.client import connect
+
+from app import ConfigServer
+from app.blueprints.guard import ROUTES, Need
+from app.blueprints.openapi import SIGNATURES, path_of
+from app.blueprints.operations import OPERATIONS
+from devstack.origin import OriginRepo
+from tests.issuer import LocalIssuer
+
+SECRET = "a shared secret of the forge"
+FILES = {
+    "application.yml": "log: info\n",
+    "pay.yml": "db:\n  pool: 5\n  url: ${host:localhost}/x\n",
+    "pay-prod.properties": "db.pool=9\n",
+    "logback.xml": "<configuration level='${log}'/>\n",
+    "broken.yml": "db: [\n",
+    "twins.yml": "a.b: 1\na-b: 2\n",
+    "deputy.yml": "password: ${vault:kv/services/pay/prod/db#password}\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """A running server, what it says of itself, and a client with a token for everything."""
+
+    server: ConfigServer
+    document: dict[str, Any]
+    client: httpx.Client
+    bearer: str
+
+    def operation(self, endpoint: str) -> tuple[str, str, dict[str, Any]]:
+        """(method, path, operation) of an endpoint."""
+        for path, methods in self.document["paths"].items():
+            for method, operation in methods.items():
+                if operation["operationId"] == endpoint:
+                    return method.upper(), path, operation
+        raise KeyError(endpoint)
+
+    def check(self, schema: Mapping[str, Any], body: object) -> None:
+        Draft202012Validator({**schema, "components": self.document["components"]}).validate(body)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    directory = tmp_path_factory.mktemp("openapi")
+    origin = OriginRepo(directory / "origin")
+    origin.write(FILES)
+    with LocalIssuer() as issuer:
+        server = ConfigServer(
+            repo_url=origin.url,
+            jwt_issuer=issuer.url,
+            jwt_audience=(issuer.audience,),
+            jwt_jwks_url=issuer.jwks_url,
+            data_dir=directory / "data",
+            bind="127.0.0.1:0",
+            webhook_secret=SECRET,
+        )
+        bearer = f"Bearer {issuer.token('ada', 'config:read:*/* config:write')}"
+        with server, httpx.Client(base_url=server.url, headers={"Authorization": bearer}, timeout=20) as client:
+            yield Api(server, client.get("/openapi.json").json(), client, bearer)
+
+
+def test_document_is_valid_openapi(api: Api) -> None:
+    assert api.document["openapi"].startswith("3.1.")
+    assert list(OpenAPIV31SpecValidator(api.document).iter_errors()) == []
+
+
+def test_every_route_is_documented_and_nothing_else(api: Api) -> None:
+    routed = {
+        (path_of(rule), method)
+        for rule in api.server.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    documented = {(path, method.upper()) for path, methods in api.document["paths"].items() for method in methods}
+    assert documented == routed
+
+
+def test_nothing_is_described_that_is_no_route(api: Api) -> None:
+    assert set(OPERATIONS) == {rule.endpoint for rule in api.server.app.url_map.iter_rules()}
+
+
+def test_every_parameter_in_a_path_is_described(api: Api) -> None:
+    parameters = api.document["components"]["parameters"]
+    for path, methods in api.document["paths"].items():
+        for operation in methods.values():
+            resolved = [
+                parameters.get(each.get("$ref", "").rpartition("/")[2], each) for each in operation["parameters"]
+            ]
+            assert {each["name"] for each in resolved if each["in"] == "path"} == set(re.findall(r"{(.+?)}", path))
+
+
+@pytest.mark.parametrize("endpoint", sorted(ROUTES))
+def test_security_is_what_the_guard_demands(api: Api, endpoint: str) -> None:
+    method, path, operation = api.operation(endpoint)
+    url = path.format(service="pay", env="prod", path="logback.xml", name="page.css")
+    answer = httpx.request(method, api.server.url + url, headers=UPGRADE if endpoint == "stream.websocket" else {})
+    assert (answer.status_code == 401) == bool(operation["security"])
+    assert ("401" in operation["responses"]) == bool(operation["security"])
+    assert ({"bearer": []} in operation["security"]) == (ROUTES[endpoint] not in {Need.NOTHING, Need.SIGNATURE})
+
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Protocol": "cfg.v1",
+}
+BODY = b'{"ref":"refs/heads/main"}'
+SIGNATURE = "sha256=" + hmac.digest(SECRET.encode(), BODY, hashlib.sha256).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request to an endpoint, and the answer's status with a problem's type."""
+
+    endpoint: str
+    status: int
+    kind: str | None = None
+    url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+_CASES = (
+    Case("config.read", 200, url="/v1/config/pay/prod"),
+    Case("config.read", 200, url="/v1/config/pay/prod?explain=true&flat=true"),
+    Case("config.read", 200, url="/v1/config/pay/prod?format=yaml"),
+    Case("config.read", 200, url="/v1/config/pay/prod", headers={"Accept": "application/toml"}),
+    Case("config.read", 304, url="/v1/config/pay/prod", headers={"If-None-Match": "*"}),
+    Case("config.read", 400, "bad-input", "/v1/config/pay/prod?wait=99"),
+    Case("config.read", 400, "bad-input", "/v1/config/pay/prod?nonsense=1"),
+    Case("config.read", 400, "bad-input", "/v1/config/pay/prod", {"X-Config-Rev": "nonsense"}),
+    Case("config.read", 401, "unauthenticated", "/v1/config/pay/prod", {"Authorization": "Bearer nonsense"}),
+    Case("config.read", 404, "unknown-label", "/v1/config/pay/prod?label=nowhere"),
+    Case("config.read", 404, "unknown-key", "/v1/config/pay/prod?key=nothing"),
+    Case("config.read", 422, "bad-configuration", "/v1/config/broken/prod"),
+    Case("config.read", 422, "secret-refused", "/v1/config/deputy/prod"),
+    Case("config.read", 422, "format-collision", "/v1/config/twins/prod?format=env"),
+    Case("config.file", 200, url="/v1/config/pay/prod/logback.xml"),
+    Case("config.file", 304, url="/v1/config/pay/prod/logback.xml", headers={"If-None-Match": "*"}),
+    Case("config.file", 404, "unknown-file", "/v1/config/pay/prod/nothing.xml"),
+    Case("stream.websocket", 400, "bad-request", "/v1/stream"),
+    Case("stream.websocket", 400, "bad-input", "/v1/stream", {**UPGRADE, "Sec-WebSocket-Protocol": "other"}),
+    Case("stream.websocket", 400, "bad-handshake", "/v1/stream", {**UPGRADE, "Sec-WebSocket-Version": "12"}),
+    Case("stream.websocket", 403, "forbidden", "/v1/stream", {**UPGRADE, "Origin": "https://elsewhere.example"}),
+    Case("stream.events", 400, "bad-input", "/v1/events"),
+    Case("stream.events", 400, "bad-input", "/v1/events?topic=pay"),
+    Case("stream.events", 404, "unknown-label", "/v1/events?topic=pay/prod/nowhere"),
+    Case("admin.refresh", 200),
+    Case("hooks.git", 202, headers={"X-Hub-Signature-256": SIGNATURE}, body=BODY),
+    Case("hooks.git", 401, "unauthenticated", headers={"X-Hub-Signature-256": "sha256=00"}, body=BODY),
+    Case("hooks.git", 413, "too-large", headers={"X-Hub-Signature-256": SIGNATURE}, body=bytes(2 << 20)),
+    Case("health.live", 200),
+    Case("health.ready", 200),
+    Case("health.report", 200),
+    Case("health.metrics", 200),
+    Case("docs.openapi", 200),
+    Case("docs.page", 200),
+    Case("docs.asset", 200, url="/docs/page.css"),
+    Case("docs.asset", 404, "not-found", "/docs/page.html"),
+)
+
+
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: f"{case.endpoint}-{case.status}-{case.url}")
+def test_answer_is_as_described(api: Api, case: Case) -> None:
+    method, path, operation = api.operation(case.endpoint)
+    answer = api.client.request(method, case.url or path, headers=dict(case.headers), content=case.body)
+    assert answer.status_code == case.status, answer.text
+    described = operation["responses"][str(case.status)]
+    missing = {name for name in described["headers"] if name not in answer.headers} - {"X-Config-Stale"}
+    assert not missing
+    if case.kind is not None:
+        assert answer.json()["type"] == f"urn:config-server:{case.kind}"
+        assert f"`urn:config-server:{case.kind}`" in described["description"]
+    content = described.get("content", {})
+    media = answer.headers.get("Content-Type", "").partition(";")[0]
+    assert ("content" in described) == bool(answer.content)
+    if content:
+        schema = (content.get(media) or content["*/*"])["schema"]
+        api.check(schema, answer.json() if media.endswith("json") else answer.text)
+
+
+def test_without_a_grant_the_answer_is_a_described_403(api: Api) -> None:
+    services = {"config.read": "/v1/config/pay/prod", "config.file": "/v1/config/pay/prod/logback.xml"}
+    issuer_url = api.server.settings.jwt_issuer
+    assert issuer_url  # the token below is of the same issuer
+    for endpoint, url in {**services, "admin.refresh": "/v1/admin/refresh"}.items():
+        method, _, operation = api.operation(endpoint)
+        answer = api.client.request(method, url, headers={"Authorization": api.bearer})
+        assert answer.status_code != 403
+        assert "urn:config-server:forbidden" in operation["responses"]["403"]["description"]
+
+
+def test_event_stream_begins_as_described(api: Api) -> None:
+    _, _, operation = api.operation("stream.events")
+    with api.client.stream("GET", "/v1/events?topic=pay/prod") as answer:
+        assert answer.status_code == 200
+        media = answer.headers["Content-Type"].partition(";")[0]
+        example = operation["responses"]["200"]["content"][media]["example"]
+        lines = answer.iter_lines()
+        names: list[str] = []
+        while "sync" not in names:
+            line = next(lines)
+            names += [line.removeprefix("event: ")] if line.startswith("event: ") else []
+    assert names == re.findall(r"^event: (.+)$", example, re.MULTILINE)
+
+
+def test_websocket_is_upgraded_as_described(api: Api) -> None:
+    _, _, operation = api.operation("stream.websocket")
+    url = api.server.url.replace("http", "ws") + "/v1/stream"
+    with connect(url, subprotocols=["cfg.v1"], additional_headers={"Authorization": api.bearer}) as connection:  # type: ignore[list-item]  # a NewType of str
+        response = connection.response
+        assert response is not None
+        assert set(operation["responses"]["101"]["headers"]) <= set(response.headers) | {"X-Request-ID"}
+
+
+@pytest.mark.parametrize("header", SIGNATURES)
+def test_each_documented_signature_opens_the_webhook(api: Api, header: str) -> None:
+    proof = SECRET if header.endswith("Token") else SIGNATURE
+    assert api.client.post("/hooks/git", content=BODY, headers={header: proof}).status_code == 202
+    assert api.client.post("/hooks/git", content=BODY, headers={header: proof[:-1] + "?"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("parameter", "legal", "illegal"),
+    [
+        ("service", ("pay", "pay.v2", "a" * 128), ("-pay", ".pay", "a" * 129, "p ay", "päy")),
+        ("env", ("prod", "a,b", "dev+1"), ("a,,b", ",a", "a,b,", "~")),
+    ],
+)
+def test_pattern_of_a_name_is_what_the_server_checks(
+    api: Api, parameter: str, legal: tuple[str, ...], illegal: tuple[str, ...]
+) -> None:
+    pattern = api.document["components"]["parameters"][parameter]["schema"]["pattern"]
+    names = {"service": "pay", "env": "prod"}
+    for text in (*legal, *illegal):
+        given = {**names, parameter: text}
+        status = api.client.get(f"/v1/config/{given['service']}/{given['env']}").status_code
+        assert (status == 200, bool(re.search(pattern, text))) == ((text in legal), (text in legal)), text
+
+
+def test_page_shows_every_operation_and_schema(api: Api) -> None:
+    page = api.client.get("/docs").text
+    for path, methods in api.document["paths"].items():
+        assert f"<code>{path}</code>" in page
+        assert all(operation["summary"] in page for operation in methods.values())
+    for name in api.document["components"]["schemas"]:
+        assert f'id="schema-{name}"' in page
+
+
+def test_page_keeps_to_its_policy(api: Api) -> None:
+    answer = api.client.get("/docs")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", answer.text)
+    assert "//" not in "".join(re.findall(r'(?:src|href)="([^"]*)"', answer.text))
+
+
+def test_whatever_the_page_names_is_served(api: Api) -> None:
+    page = api.client.get("/docs").text
+    targets = set(re.findall(r'(?:src|href)="([^"]+)"', page))
+    files = {target for target in targets if not target.startswith("#")}
+    assert len(files) == 4
+    for file in files:
+        answer = api.client.get(f"/{file}")
+        assert answer.status_code == 200
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    anchors = set(re.findall(r'id="([^"]+)"', page))
+    assert {target.removeprefix("#") for target in targets if target.startswith("#")} <= anchors
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/page.js"])
+def test_document_and_page_are_not_sent_twice(api: Api, path: str) -> None:
+    tag = api.client.get(path).headers["ETag"]
+    assert api.client.get(path, headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_only_the_files_of_the_page_are_assets(api: Api) -> None:
+    folder = Path(__file__).parent.parent.parent / "app" / "blueprints" / "assets"
+    served = {file.name for file in folder.iterdir() if api.client.get(f"/docs/{file.name}").status_code == 200}
+    assert served == {"page.css", "page.js", "icon.svg"}
