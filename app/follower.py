@@ -24,7 +24,7 @@ class Follower:
 
     def start(self) -> None:
         """Look once at once, so that a worker with a mirror is ready when this returns; then go on in a thread."""
-        self._safely()
+        self._safely(0.0)
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._thread.start()
 
@@ -40,14 +40,17 @@ class Follower:
     def _run(self) -> None:
         due = time.monotonic() + self._check
         while not self._stop.is_set():
-            woken = self._woken.wait(self._look)
-            self._woken.clear()
-            if woken or time.monotonic() >= due or self._changed():
-                self._safely()
-                due = time.monotonic() + self._check
+            if self._woken.wait(self._look):
+                self._woken.clear()  # only what was seen is cleared: a word that comes right now counts next time
+                due = 0.0
+            due = self._safely(due)
 
-    def _safely(self) -> None:
+    def _safely(self, due: float) -> float:
+        """Follow if it is time; when to do so next (monotonic seconds)."""
         try:
+            if time.monotonic() < due and not self._changed():
+                return due
             self._follow()
         except Exception:  # the loop must outlive whatever a look did not foresee; it is logged with its stack
             log.exception("follower.failed")
+        return time.monotonic() + self._check

@@ -23,6 +23,10 @@ class Outcome(StrEnum):
     AGAIN = "again"  # somebody else was faster: at once
 
 
+#: How often in a row a tick may be repeated at once; what goes on losing after that is no race but a fault.
+RACES = 3
+
+
 class Lock(Protocol):
     """Held by one process of a host."""
 
@@ -34,7 +38,7 @@ class Lock(Protocol):
 
 
 class Scheduler:
-    """Runs `tick` every `interval` seconds +-10 %, sooner when woken, later (doubling) while it fails.
+    """Runs `tick` every `interval` seconds +-10 %, sooner when woken, from `retry_first` on doubling while it fails.
 
     `hinted` is polled every `look` seconds and grows when somebody on this host asks for a tick. After a hint that
     brought nothing, `hint_retries` (seconds) are tried before the ordinary interval. `tick` knows nothing of this.
@@ -90,12 +94,12 @@ class Scheduler:
 
     def delay_after(self, outcome: Outcome) -> float:
         """Seconds until the next tick, if nobody asks for one before. Counts failures and retries; else pure."""
-        self._failures = self._failures + 1 if outcome is Outcome.FAILED else 0
-        if outcome is Outcome.AGAIN:
+        self._failures = self._failures + 1 if outcome in {Outcome.FAILED, Outcome.AGAIN} else 0
+        if outcome is Outcome.AGAIN and self._failures <= RACES:
             return 0.0
         if outcome is Outcome.SUSPECT:
             return min(self._confirm_after * 1.05, self._interval)
-        if outcome is Outcome.FAILED:
+        if self._failures:
             ceiling: float = min(self._interval, self._retry_first * 2.0 ** min(self._failures - 1, 16))
             return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         if outcome is Outcome.UNCHANGED and self._retries:
@@ -106,26 +110,40 @@ class Scheduler:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                if self._lock.acquire():
-                    self._pull_until_stopped()
-                else:
-                    self._stop.wait(self._lock_retry)
+                self._stand_by()
+                self._stop.wait(self._lock_retry)
+        finally:
+            self._lock.release()
+
+    def _stand_by(self) -> None:
+        """Pull if nobody else does. Whatever goes wrong beside the tick gives the lock to another worker."""
+        try:
+            if self._lock.acquire():
+                self._pull_until_stopped()
+        except Exception:  # a full disk or a clean-up that fails must not end the thread; it is logged with its stack
+            log.exception("scheduler.failed")
+            self._lock.release()
         finally:
             self.is_puller = False
-            self._lock.release()
 
     def _pull_until_stopped(self) -> None:
         self.is_puller = True
         self._on_takeover()
         hint = self._hinted()
         while not self._stop.is_set():
-            self._lock.heartbeat()
+            self._heartbeat()
             delay = self.delay_after(self._safely())
             self._on_tick()
             asked = self._wait(delay, hint)
             if asked:
                 hint = self._hinted()
                 self._retries = list(self._hint_retries)
+
+    def _heartbeat(self) -> None:
+        try:
+            self._lock.heartbeat()
+        except OSError as exc:  # it is for the status page; who holds the lock is the kernel's knowledge
+            log.warning("scheduler.heartbeat_failed", extra={"reason": exc.strerror})
 
     def _safely(self) -> Outcome:
         try:

@@ -19,7 +19,8 @@ def load_server_key(path: Path | None, data_dir: Path) -> bytes:
     source = path or _made_once(data_dir / "server.key")
     key = source.read_bytes().strip()
     if len(key) < MIN_BYTES:
-        raise SettingsError([f"CONFIG_SERVER_KEY_FILE: fewer than {MIN_BYTES} bytes"])
+        name = "CONFIG_SERVER_KEY_FILE" if path else "server.key in CONFIG_SERVER_DATA_DIR"
+        raise SettingsError([f"{name}: fewer than {MIN_BYTES} bytes"])
     return key
 
 
@@ -33,15 +34,20 @@ def _made_once(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_hex(32).encode())
-            file.flush()
-            os.fsync(file.fileno())
         try:
+            _write(draft, secrets.token_hex(32).encode())
             os.link(draft, path)
         except FileExistsError:
             pass
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
     return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A new file that only we may read, on the disk when this returns."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -94,8 +94,9 @@ class Valkey:
         return self._process
 
     def _answers(self) -> bool:
+        """Whether it is ours that answers on the port."""
         with self.client as client:
             try:
-                return bool(client.ping())
+                return bool(client.info("server")["process_id"] == self._running.pid)
             except (redis.ConnectionError, redis.TimeoutError):
                 return False

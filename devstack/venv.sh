@@ -24,9 +24,12 @@ fi
 
 PYTHON=$found sh devstack/packages.sh
 
+quiet=--quiet
 if ! new_enough "$directory/bin/python" || ! "$directory/bin/python" -m pip --version > /dev/null 2>&1; then
     echo "Making $directory with $("$found" --version) ..."
     "$found" -m venv --clear "$directory"
+    quiet=
 fi
 echo "Installing what requirements-dev.txt lists (a minute or two the first time) ..."
-"$directory/bin/python" -m pip install --disable-pip-version-check --no-input -r requirements-dev.txt
+# shellcheck disable=SC2086 - empty, or one word
+"$directory/bin/python" -m pip install --disable-pip-version-check --no-input $quiet -r requirements-dev.txt

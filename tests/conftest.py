@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from devstack.bao import Bao, running_bao
+from tests.no_skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["bao", "pytest_make_collect_report", "pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="session")

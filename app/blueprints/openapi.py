@@ -167,7 +167,7 @@ class _Builder:
             "parameters": [*self._parameters(operation), "X-Request-ID"],
             "security": _SECURITY[need],
             "responses": {
-                **{str(status): _answer(answer) for status, answer in operation.answers.items()},
+                **{str(status): _answer(status, answer) for status, answer in operation.answers.items()},
                 **_failures(operation, _DENIALS.get(need, ())),
             },
         }
@@ -201,8 +201,9 @@ def _with_pattern(parameter: Part) -> Part:
     return {**parameter, "schema": {**parameter["schema"], "pattern": pattern}} if pattern else parameter
 
 
-def _answer(answer: Answer) -> Part:
-    described: Part = {"description": answer.description, "headers": _headers(*answer.headers)}
+def _answer(status: int, answer: Answer) -> Part:
+    ours = () if status == 101 else ("X-Request-ID",)  # an upgrade is written by the WebSocket library
+    described: Part = {"description": answer.description, "headers": _headers(*answer.headers, *ours)}
     return {**described, "content": dict(answer.content)} if answer.content else described
 
 
@@ -222,13 +223,13 @@ def _failure(status: int, kinds: dict[str, str]) -> Part:
     lines = "\n".join(f"- `{PROBLEM_TYPE}{kind}`: {meaning}" for kind, meaning in kinds.items())
     return {
         "description": f"{TITLES[status]}.\n\n{lines}",
-        "headers": _headers(*more),
+        "headers": _headers(*more, "X-Request-ID"),
         "content": {"application/problem+json": {"schema": "Problem"}},
     }
 
 
 def _headers(*names: str) -> Part:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, "X-Request-ID")}
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _status(error: type[ConfigServerError]) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import redis
+import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -16,9 +17,17 @@ from app.errors import BusUnavailable
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 SCHEMA = 1
 #: Linux: give up on a peer that acknowledges nothing for this long (tcp(7)). Finds a half-open link in seconds.
 _TCP_USER_TIMEOUT, _USER_TIMEOUT_MS = 18, 10_000
+_KEEPALIVE = {
+    _TCP_USER_TIMEOUT: _USER_TIMEOUT_MS,
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+}
 
 
 class RedisLink:
@@ -49,11 +58,18 @@ class RedisLink:
         return not self._failing
 
     def call(self, command: Callable[[redis.Redis], T]) -> T:
-        """Run `command` on a pooled connection. Raises BusUnavailable; a pause after a failure fails at once."""
+        """Run `command` on a pooled connection. Raises BusUnavailable; a pause after a failure fails at once.
+
+        A refusal (out of memory, read-only, no permission) is an answer: it fails this command and no other.
+        """
         if self._clock() < self._down_until:
             raise BusUnavailable("Redis does not answer", retry_after=self._pause)
         try:
             result = command(self._client)
+        except redis.ResponseError as exc:
+            self._note(failed=False)
+            log.warning("redis.refused", error=type(exc).__name__)
+            raise BusUnavailable("Redis refuses", retry_after=self._pause) from exc
         except (redis.RedisError, OSError) as exc:
             self._note(failed=True)
             raise BusUnavailable("Redis does not answer", retry_after=self._pause) from exc
@@ -76,18 +92,16 @@ class RedisLink:
     def _connect(self, read_timeout: float) -> redis.Redis:
         options: dict[str, Any] = {
             "socket_timeout": read_timeout,
-            "socket_connect_timeout": self._timeout,
-            "socket_keepalive": True,
             "retry": Retry(NoBackoff(), 0),
             "decode_responses": False,
             "max_connections": 64,
             "timeout": self._timeout,
         }
         if not self._url.startswith("unix:"):
-            options["socket_keepalive_options"] = {
-                _TCP_USER_TIMEOUT: _USER_TIMEOUT_MS,
-                socket.TCP_KEEPIDLE: 10,
-                socket.TCP_KEEPINTVL: 5,
-                socket.TCP_KEEPCNT: 3,
+            options |= {
+                "socket_connect_timeout": self._timeout,
+                "socket_keepalive": True,
+                "socket_keepalive_options": _KEEPALIVE,
             }
-        return redis.Redis(connection_pool=redis.BlockingConnectionPool.from_url(self._url, **options))
+        # from_pool: closing this client closes its connections too.
+        return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(self._url, **options))

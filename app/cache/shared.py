@@ -56,4 +56,5 @@ class RedisSharedCache:
             return
 
     def _mac(self, key: str, value: bytes) -> bytes:
-        return hmac.digest(self._mac_key, key.encode() + b"\0" + value, hashlib.sha256)
+        """Over both; the key goes in by its digest, of fixed length, so that neither can end inside the other."""
+        return hmac.digest(self._mac_key, hashlib.sha256(key.encode()).digest() + value, hashlib.sha256)

@@ -103,6 +103,9 @@ class Installer:
 
     def _install(self, former: World | None, world: World) -> int:
         """Resolve what the move touches before anybody is told of it; then swap, then wake. Returns how many."""
+        default = world.heads.get(world.default_label)
+        if default is not None:
+            self._trees.at(default.commit)  # read now, so that the first request does not wait for it
         moved = self._moved(former, world) if former else set()
         self._engine.swap(world)
         return self._engine.notifier.wake(moved)

@@ -59,6 +59,7 @@ class RedisBus:
         self._read_timeout = read_timeout
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._lost = False
         self._on_message: OnMessage = lambda kind: None
 
     def start(self, on_message: OnMessage) -> None:
@@ -76,38 +77,49 @@ class RedisBus:
     def close(self) -> None:
         self._stop.set()
         if self._thread:
-            self._thread.join(self._read_timeout + self._pause)
+            self._thread.join(3 * self._read_timeout)  # longer only while it connects to a server that hangs
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self._listen()
             except (redis.RedisError, OSError) as exc:
-                log.warning("bus.connection_lost", error=type(exc).__name__)
+                self._note_loss(type(exc).__name__)
                 self._stop.wait(self._pause)
+            except Exception:  # the loop must outlive whatever a listener did not foresee; it is logged with its stack
+                log.exception("bus.failed")
+                self._stop.wait(self._pause)
+
+    def _note_loss(self, error: str) -> None:
+        """One line for one loss, however many attempts follow."""
+        if not self._lost:
+            log.warning("bus.connection_lost", error=error)
+        self._lost = True
 
     def _listen(self) -> None:
         """One connection's life. redis-py re-subscribes silently after a loss; so we reconnect ourselves instead."""
-        client = self._link.listener(self._read_timeout * 5)
+        client = self._link.listener(self._read_timeout * 2)
         try:
             with client.pubsub() as pubsub:  # type: ignore[no-untyped-call]  # redis-py leaves it unannotated
                 pubsub.subscribe(self._channel)
                 while not self._stop.is_set():
                     message = pubsub.get_message(timeout=self._read_timeout)
-                    if message:
-                        self._on_message(kind_of(message))
+                    kind = kind_of(message) if message else None
+                    if kind:
+                        self._lost = False
+                        self._on_message(kind)
         finally:
             client.close()
 
 
-def kind_of(message: dict[str, Any]) -> str:
-    """A subscription counts as "moved": messages may have passed before it. An unknown schema version is ignored."""
+def kind_of(message: dict[str, Any]) -> str | None:
+    """A subscription counts as "moved": messages may have passed before it. None: nothing that we know."""
     if message["type"] != "message":
         return "moved"
     try:
         data = json.loads(message["data"])
-    except ValueError:
-        return "ignored"
+    except (ValueError, RecursionError):
+        return None
     if not isinstance(data, dict) or data.get("v") != 1:
-        return "ignored"
+        return None
     return "hint" if data.get("hint") == "fetch" else "moved"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from app.model import RefKind, SecretPath
+from app.model import COMMIT, RefKind, SecretPath
 from app.secrets import Known
 
 #: How many former heads of a label are remembered: the first places to look for a last good version.
@@ -93,9 +94,20 @@ class LabelHead:
         return {"v": 1, "kind": self.kind, "head": self.commit, "seq": self.seq, "at": self.at, "former": former}
 
     @classmethod
+    def loads(cls, text: str | bytes) -> LabelHead:
+        """Raises ValueError on anything but a label of this schema version."""
+        with _as_value_error():
+            return cls.from_json(json.loads(text))
+
+    @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelHead:
-        former = tuple(Announced(commit, at) for commit, at in data["former"])
-        return cls(RefKind(data["kind"]), data["head"], data["seq"], data["at"], former)
+        """Raises ValueError, KeyError, TypeError, AttributeError on anything but a label of this schema version."""
+        commit, seq, at = data["head"], data["seq"], data["at"]
+        named = commit is None or COMMIT.fullmatch(commit)
+        if data["v"] != 1 or not named or not (type(seq), type(at), type(data["former"])) == (int, str, list):
+            raise ValueError("not a label of schema version 1")
+        former = tuple(Announced(*entry) for entry in data["former"] if _is_announced(entry))
+        return cls(RefKind(data["kind"]), commit, seq, at, former)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +140,17 @@ class Cursor:
     @classmethod
     def loads(cls, text: str | bytes) -> Cursor:
         """Raises ValueError on anything but a cursor of this schema version."""
-        data = json.loads(text)
-        if not isinstance(data, dict) or data.get("v") != 1:
-            raise ValueError("not a cursor of schema version 1")
-        return cls(
-            Rev(data["epoch"], data["seq"]),
-            data["default_label"],
-            {name: LabelHead.from_json(head) for name, head in data["labels"].items()},
-            {secret_path(text): load_known(known) for text, known in data["secrets"].items()},
-        )
+        with _as_value_error():
+            data = json.loads(text)
+            rev = Rev.parse(f"{data['epoch']}.{data['seq']}")
+            if data["v"] != 1 or rev is None or not isinstance(data["default_label"], str):
+                raise ValueError("not a cursor of schema version 1")
+            return cls(
+                rev,
+                data["default_label"],
+                {name: LabelHead.from_json(head) for name, head in data["labels"].items()},
+                {secret_path(text): load_known(known) for text, known in data["secrets"].items()},
+            )
 
 
 def dump_known(known: Known) -> str:
@@ -145,7 +159,28 @@ def dump_known(known: Known) -> str:
 
 
 def load_known(text: str | bytes) -> Known:
-    return Known(*json.loads(text))
+    """Raises ValueError on anything but what `dump_known` writes."""
+    with _as_value_error():
+        version, digest, gone = json.loads(text)
+    if type(version) is not int or not isinstance(digest, str) or not isinstance(gone, bool):
+        raise ValueError("not the version of a secret")
+    return Known(version, digest, gone)
+
+
+@contextmanager
+def _as_value_error() -> Iterator[None]:
+    """What is stored may be damaged in any way; its reader needs to know one error."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, RecursionError) as exc:
+        raise ValueError("damaged, or of another schema") from exc
+
+
+def _is_announced(entry: object) -> bool:
+    if not isinstance(entry, list) or len(entry) != 2:
+        return False
+    commit, at = entry
+    return isinstance(commit, str) and isinstance(at, str) and bool(COMMIT.fullmatch(commit))
 
 
 def secret_path(text: str) -> SecretPath:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from app.notify.cursor import Cursor, Rev
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +33,22 @@ class HeadsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._state: HostState | None = None
 
     def read(self) -> HostState | None:
         """The state, read again only when the file was replaced; None when there is none (yet) of this schema."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
+        stamp = self._look()
+        if stamp is None:
             return None
-        stamp = (found.st_ino, found.st_mtime_ns)
         if stamp != self._stamp:
             self._state, self._stamp = self._load(), stamp
         return self._state
 
     def changed(self) -> bool:
         """Whether the file was replaced since the last `read`. One stat(2)."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return False
-        return (found.st_ino, found.st_mtime_ns) != self._stamp
+        stamp = self._look()
+        return stamp is not None and stamp != self._stamp
 
     def write(self, state: HostState) -> None:
         """Raises OSError when the disk is full or read-only; the former file stays as it was."""
@@ -71,30 +72,50 @@ class HeadsFile:
             Path(name).unlink(missing_ok=True)
             raise
 
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
     def _load(self) -> HostState | None:
         try:
             data = json.loads(self._path.read_bytes())
             if data.get("v") != 1:
                 return None
             seen = Rev.parse(data["seen"]) if data["seen"] else None
-            return HostState(Cursor.loads(data["cursor"]), data["git_failing_since"], seen, data["hint"])
-        except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
+            return HostState(Cursor.loads(data["cursor"]), data["git_failing_since"], seen, int(data["hint"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             return None  # another schema, or damaged: as if there were none; the next fetch writes it anew
 
 
 class Hints:
-    """A word from any worker of this host to its puller: fetch now. The file's time is the hint's number."""
+    """A word from any worker of this host to its puller: fetch now. The file's time (ns) is the hint's number."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def give(self) -> int:
-        """Ask for a fetch; returns the number that `HostState.hint` reaches once a later fetch has ended."""
-        self._path.touch()
-        return self.last()
+        """Ask for a fetch; returns the number that `HostState.hint` reaches once a later fetch has ended.
+
+        Each number is greater than those before: the kernel's own file times stand still for some milliseconds and
+        may go back, and then the second of two hints would be taken for answered by a fetch that began before it.
+        Never raises: where the disk takes nothing, the number is one that no fetch reaches.
+        """
+        try:
+            with self._path.open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                number = max(time.time_ns(), os.fstat(file.fileno()).st_mtime_ns + 1)
+                os.utime(file.fileno(), ns=(number, number))
+                return os.fstat(file.fileno()).st_mtime_ns
+        except OSError as exc:
+            log.error("hint.not_written", reason=exc.strerror)
+            return time.time_ns()
 
     def last(self) -> int:
+        """The number of the latest hint; 0 before the first one."""
         try:
             return self._path.stat().st_mtime_ns
-        except FileNotFoundError:
+        except OSError:
             return 0

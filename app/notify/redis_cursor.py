@@ -3,63 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, cast
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import structlog
 
 from app.cache import RedisLink
 from app.model import SecretPath
 from app.notify.cursor import Cursor, LabelHead, Rev, dump_known, load_known, secret_path
+from app.notify.redis_scripts import ADOPT, ANNOUNCE, ROTATE, SEED
 from app.secrets import Known
 
-# KEYS: cursor, labels, secrets. The hashes are read and written together, hence one hash tag.
-_SEED = """
-local epoch, seq = redis.call('HGET', KEYS[1], 'epoch') or '', redis.call('HGET', KEYS[1], 'seq') or ''
-if epoch ~= ARGV[1] or seq ~= ARGV[2] then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'seq', ARGV[4], 'default', ARGV[5])
-for label, head in pairs(cjson.decode(ARGV[6])) do redis.call('HSET', KEYS[2], label, head) end
-for path, known in pairs(cjson.decode(ARGV[7])) do redis.call('HSET', KEYS[3], path, known) end
-redis.call('PUBLISH', ARGV[8], cjson.encode({v = 1, epoch = ARGV[3], seq = tonumber(ARGV[4])}))
-return 1
-"""
+log = structlog.get_logger(__name__)
 
-# ARGV: epoch, label, seq of the label as read, new head's JSON with a seq of "@seq", new commit or '', channel.
-_ANNOUNCE = """
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
-local standing = redis.call('HGET', KEYS[2], ARGV[2])
-local seq, commit = 0, ''
-if standing then
-  local head = cjson.decode(standing)
-  seq = head.seq
-  if head.head ~= cjson.null then commit = head.head end
-end
-if seq ~= tonumber(ARGV[3]) then
-  if standing and commit == ARGV[5] then return 1 end
-  return 0
-end
-local next = redis.call('HINCRBY', KEYS[1], 'seq', 1)
-local written = string.gsub(ARGV[4], '"@seq"', string.format('%d', next), 1)
-redis.call('HSET', KEYS[2], ARGV[2], written)
-redis.call('PUBLISH', ARGV[6], cjson.encode({v = 1, epoch = ARGV[1], seq = next}))
-return 1
-"""
+K = TypeVar("K")
+V = TypeVar("V")
 
-# ARGV: epoch, path, version as JSON.
-_ADOPT = """
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return ARGV[3] end
-redis.call('HSETNX', KEYS[3], ARGV[2], ARGV[3])
-return redis.call('HGET', KEYS[3], ARGV[2])
-"""
-
-# ARGV: epoch, path, version as read, new version, channel.
-_ROTATE = """
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
-if redis.call('HGET', KEYS[3], ARGV[2]) ~= ARGV[3] then return 0 end
-redis.call('HSET', KEYS[3], ARGV[2], ARGV[4])
-local next = redis.call('HINCRBY', KEYS[1], 'seq', 1)
-redis.call('PUBLISH', ARGV[5], cjson.encode({v = 1, epoch = ARGV[1], seq = next}))
-return 1
-"""
+_EPOCH = re.compile(rb"[0-9a-z-]+")
+_SEQ = re.compile(rb"[0-9]{1,15}")
 
 
 def channel_of(link: RedisLink, repository: str) -> str:
@@ -68,7 +30,11 @@ def channel_of(link: RedisLink, repository: str) -> str:
 
 
 class RedisCursorStore:
-    """See CursorStore. `repository` separates the labels of one configuration repository from another's."""
+    """See CursorStore. `repository` separates the labels of one configuration repository from another's.
+
+    An entry that is damaged or of another schema version counts as absent, so the next announcement replaces it; a
+    damaged cursor counts as an emptied store, which a host that has fetched seeds anew.
+    """
 
     def __init__(self, link: RedisLink, repository: str) -> None:
         self._link = link
@@ -78,35 +44,34 @@ class RedisCursorStore:
 
     def read(self) -> Cursor | None:
         """Costs one small read while nothing moved; else a transaction, so that rev and content belong together."""
-        head = self._link.call(lambda client: cast("list[bytes | None]", client.hmget(self._keys[0], "epoch", "seq")))
-        if head[0] is None or head[1] is None:
-            self._last = None
-        elif self._last is None or self._last.rev != Rev(head[0].decode(), int(head[1])):
-            self._last = self._read_all()
-        return self._last
+        last = self._last
+        rev = _rev(*self._link.call(lambda client: cast("list[bytes | None]", client.hmget(self._keys[0], *_FIELDS))))
+        if rev is None or last is None or last.rev != rev:
+            last = self._last = self._read_all() if rev else None
+        return last
 
     def seed(self, before: Cursor | None, after: Cursor) -> bool:
         labels = {name: json.dumps(head.as_json()) for name, head in after.labels.items()}
         secrets = {str(path): dump_known(known) for path, known in after.secrets.items()}
         expected = (before.rev.epoch, str(before.rev.seq)) if before else ("", "")
         rev = (after.rev.epoch, str(after.rev.seq), after.default_label)
-        return self._did(_SEED, *expected, *rev, json.dumps(labels), json.dumps(secrets), self.channel)
+        return self._did(SEED, *expected, *rev, json.dumps(labels), json.dumps(secrets), self.channel)
 
     def announce(self, before: Cursor, label: str, head: LabelHead) -> bool:
         standing = before.labels.get(label)
         written = json.dumps({**head.as_json(), "seq": "@seq"})
         seq = str(standing.seq if standing else 0)
-        return self._did(_ANNOUNCE, before.rev.epoch, label, seq, written, head.commit or "", self.channel)
+        return self._did(ANNOUNCE, before.rev.epoch, label, seq, written, head.commit or "", self.channel)
 
     def adopt(self, epoch: str, path: SecretPath, found: Known) -> Known:
-        return load_known(self._run(_ADOPT, epoch, str(path), dump_known(found)))
+        return load_known(self._run(ADOPT, epoch, str(path), dump_known(found)))
 
     def in_use(self) -> Mapping[SecretPath, Known]:
         found = self._link.call(lambda client: cast("dict[bytes, bytes]", client.hgetall(self._keys[2])))
-        return {secret_path(path.decode()): load_known(known) for path, known in found.items()}
+        return _usable(found, secret_path, load_known)
 
     def rotate(self, epoch: str, path: SecretPath, before: Known, after: Known) -> bool:
-        return self._did(_ROTATE, epoch, str(path), dump_known(before), dump_known(after), self.channel)
+        return self._did(ROTATE, epoch, str(path), dump_known(before), dump_known(after), self.channel)
 
     def _did(self, script: str, *arguments: str) -> bool:
         return bool(self._run(script, *arguments))
@@ -122,11 +87,33 @@ class RedisCursorStore:
             return cast("list[dict[bytes, bytes]]", pipeline.execute())
 
         cursor, labels, secrets = self._link.call(everything)
-        if b"epoch" not in cursor or b"seq" not in cursor:
+        rev = _rev(*(cursor.get(name) for name in _FIELDS))
+        if rev is None:
             return None
         return Cursor(
-            Rev(cursor[b"epoch"].decode(), int(cursor[b"seq"])),
-            cursor.get(b"default", b"").decode(),
-            {name.decode(): LabelHead.from_json(json.loads(head)) for name, head in labels.items()},
-            {secret_path(path.decode()): load_known(known) for path, known in secrets.items()},
+            rev,
+            cursor[b"default"].decode(errors="replace"),
+            _usable(labels, str, LabelHead.loads),
+            _usable(secrets, secret_path, load_known),
         )
+
+
+_FIELDS = (b"epoch", b"seq", b"default")
+
+
+def _rev(epoch: bytes | None, seq: bytes | None, default: bytes | None) -> Rev | None:
+    """The rev of a whole cursor, as the scripts see it; None when it is absent or damaged."""
+    if not epoch or not seq or not default or not _EPOCH.fullmatch(epoch) or not _SEQ.fullmatch(seq):
+        return None
+    return Rev(epoch.decode(), int(seq))
+
+
+def _usable(stored: Mapping[bytes, bytes], name_of: Callable[[str], K], load: Callable[[bytes], V]) -> dict[K, V]:
+    """The entries that can be read. One that cannot must not take the others away."""
+    usable: dict[K, V] = {}
+    for name, text in stored.items():
+        try:
+            usable[name_of(name.decode())] = load(text)
+        except ValueError:
+            log.warning("cursor.entry_ignored", name=name.decode(errors="replace"))
+    return usable

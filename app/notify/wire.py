@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from app.model import Json, Stale
 
 SUBPROTOCOL = "cfg.v1"
 MAX_TOPICS = 200
+MAX_TEXT = 600
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 CLOSE_RESTART, CLOSE_BAD_FRAME, CLOSE_TOKEN, CLOSE_FORBIDDEN, CLOSE_SLOW, CLOSE_LIMIT = (
     1012,
@@ -155,7 +158,7 @@ def _subscribe(data: dict[str, Any]) -> Subscribe:
     for topic in topics:
         if not isinstance(topic, dict):
             raise BadFrame("topics: each is an object with name and etag")
-        wanted[_text(topic, "name", required=True) or ""] = _text(topic, "etag")
+        wanted[_checked(topic.get("name"), "name")] = _text(topic, "etag")
     client = data.get("client", {})
     if not isinstance(client, dict):
         raise BadFrame("client: an object")
@@ -165,17 +168,20 @@ def _subscribe(data: dict[str, Any]) -> Subscribe:
 
 def _unsubscribe(data: dict[str, Any]) -> Unsubscribe:
     topics = data.get("topics")
-    if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
-        raise BadFrame("topics: a list of names")
-    return Unsubscribe(tuple(topics))
+    if not isinstance(topics, list) or not 0 < len(topics) <= MAX_TOPICS:
+        raise BadFrame(f"topics: 1 to {MAX_TOPICS} names")
+    return Unsubscribe(tuple(_checked(topic, "topics") for topic in topics))
 
 
-def _text(data: Mapping[str, Any], name: str, *, required: bool = False) -> str | None:
+def _text(data: Mapping[str, Any], name: str) -> str | None:
     value = data.get(name)
-    if value is None and not required:
-        return None
-    if not isinstance(value, str) or not 0 < len(value) <= 600:
-        raise BadFrame(f"{name}: a text of 1 to 600 characters")
+    return None if value is None else _checked(value, name)
+
+
+def _checked(value: object, name: str) -> str:
+    """Half of a surrogate pair is refused: JSON can spell it (RFC 8259, 8.2), and no frame of ours could quote it."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or _SURROGATE.search(value):
+        raise BadFrame(f"{name}: a text of 1 to {MAX_TEXT} characters")
     return value
 
 

@@ -1,0 +1,57 @@
+"""A new version of a secret is a revision: every worker answers with it from that revision on, and none before."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+
+from devstack.server import Server
+from tests.cluster.clients import arrived, ask, everywhere
+from tests.cluster.stack import Stack
+from tests.support import eventually
+
+CONFIGURATION = 'password: ${vault:kv/services/rotating/prod/db#password}\nurl: "db://u:${vault:kv/services/rotating/prod/db#password}@h"\n'
+
+
+def test_a_rotation_reaches_both_workers_at_one_revision_and_the_old_secret_is_never_seen_after_it(
+    shared: Stack, duo: Server
+) -> None:
+    token = shared.token("rotating")
+    shared.bao.put("services/rotating/prod/db", {"password": "first"})
+    version = shared.origin.write({"rotating.yml": CONFIGURATION})
+    shared.refresh(duo)
+    answers: defaultdict[str, set[tuple[str, str, str]]] = defaultdict(set)
+    stop = threading.Event()
+
+    def read_on() -> None:
+        while not stop.is_set():
+            answer = ask(duo, "/v1/config/rotating/prod", token)
+            document = answer.json()
+            config = document["config"]
+            answers[answer.headers["X-Config-Rev"]].add((document["etag"], config["password"], config["url"]))
+
+    readers = [threading.Thread(target=read_on) for _ in range(2)]
+    with everywhere(duo, token, "rotating/prod") as clients:
+        for reader in readers:
+            reader.start()
+        try:
+            for secret in ("second", "third"):
+                shared.bao.put("services/rotating/prod/db", {"password": secret})
+                eventually(
+                    lambda wanted=secret: all(
+                        held.doc["password"] == wanted for client in clients for held in client.held().values()
+                    )
+                )
+                held = arrived(clients, version)
+                assert len({(each.etag, each.rev) for each in held}) == 1
+                assert {each.doc["url"] for each in held} == {f"db://u:{secret}@h"}
+                eventually(lambda rev=held[0].rev: len(answers[rev]) > 0)
+        finally:
+            stop.set()
+            for reader in readers:
+                reader.join()
+    assert all(len(seen) == 1 for seen in answers.values()), dict(answers)
+    by_number = sorted(answers, key=lambda rev: int(rev.rpartition(".")[2]))
+    secrets = [next(iter(answers[rev]))[1] for rev in by_number]
+    assert secrets == sorted(secrets, key=["first", "second", "third"].index)
+    assert {"second", "third"} <= set(secrets)

@@ -1,0 +1,1 @@
+"""The parts that stand in for nothing: what the demo and the other tests rest on."""
