@@ -137,10 +137,11 @@ class StreamSession:
             self._held[target] = _Held(etag)
             fresh.append(target)
         if fresh:
-            changes = list(self._changes(self._engine.world, fresh))
+            installed = self._engine.world  # read after registering: what moves later is marked
+            changes = list(self._changes(installed, fresh))
             yield wire.subscribed([target.topic for target in fresh], _mode(command, fresh, changes))
             yield from changes
-            yield self._sync(self._engine.world)
+            yield self._sync(installed)
 
     def due(self) -> Iterator[Frame]:
         """What has moved since the last look, all of one revision, closed by `sync`; or the heartbeat."""
