@@ -34,7 +34,7 @@ from app.engine import (
     World,
 )
 from app.follower import Follower
-from app.model import StaleReason, View
+from app.model import Principal, StaleReason, View
 from app.notify import (
     Bus,
     ConfigChangeNotifier,
@@ -385,6 +385,7 @@ class Services:
             heartbeat=self.timings.heartbeat,
             on_pushed=self.metrics.count_pushed,
             on_delivered=self._on_read,
+            on_denied=self._on_stream_denied,
         )
 
     @cached_property
@@ -438,9 +439,21 @@ class Services:
 
     def _follow(self) -> bool:
         installed = self.installer.follow()
+        self._tell_staleness()
         if self.link is not None:
             self.metrics.set_bus_up(up=self.link.up)
         return installed
+
+    def _tell_staleness(self) -> None:
+        held_back = self.resolver.held_back()
+        reasons = {stale.reason for stale in held_back.values()}
+        if self.engine.installed:
+            reasons |= {stale.reason for stale in self.engine.world.stale}
+        if self.vault is not None and self.secrets.status()["state"] != "ok":
+            reasons.add(StaleReason.VAULT)
+        self.metrics.set_held_back(len(held_back))
+        for reason in StaleReason:
+            self.metrics.set_stale(reason, stale=reason in reasons)
 
     # What the parts tell
 
@@ -460,11 +473,22 @@ class Services:
             )
             self.audit.read(event, resolution.etag)
 
+    def _on_stream_denied(self, principal: Principal, topic: str, connection: str, address: str) -> None:
+        self.metrics.count_denial("forbidden")
+        self.audit.denied(
+            AuditEvent(
+                "stream.subscribe",
+                Outcome.DENIED,
+                request_id=connection,
+                subject=principal.subject,
+                issuer=principal.issuer,
+                target=topic,
+                address=address,
+            )
+        )
+
     def _on_installed(self, world: World, seconds: float, woken: int) -> None:
         self.metrics.set_cursor(world.rev.seq)
-        self.metrics.set_held_back(len(self.resolver.held_back()))
-        for reason in StaleReason:
-            self.metrics.set_stale(reason, stale=any(each.reason is reason for each in world.stale))
         self.metrics.observe_push(seconds)
         log.info("world.installed", rev=str(world.rev), woken=woken, seconds=round(seconds, 4))
 

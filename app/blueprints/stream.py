@@ -63,12 +63,16 @@ def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> B
         session = stream.session(policy)
         for name in command.topics:
             target = session.resolve(policy.engine.world, name)
+            g.topic = target.topic
             if policy.authorize(g.principal, target.service, target.envs) is None:
                 raise Forbidden("no grant of this token covers this topic")
         sock = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
         if sock is not None:
             adapter.watch_peer(sock)
+        if not stream.open():
+            raise Overloaded("this worker holds as many streams as it may", retry_after=2)
         response = Response(_told(stream, session, command), mimetype="text/event-stream")
+        response.call_on_close(lambda: stream.close(session, stream.reason))  # also when nobody ever read from it
         response.headers["X-Accel-Buffering"] = "no"
         response.headers["Cache-Control"] = "no-store, private, no-transform"
         return response
@@ -97,6 +101,7 @@ class _Stream:
         self._address = request.remote_addr or ""
         self._id = secrets.token_hex(8)
         self._since = time.monotonic()
+        self.reason = "gone"
 
     def session(self, policy: StreamPolicy) -> StreamSession:
         return StreamSession(policy, self._principal, self._subscriber, self._id, self._address)
@@ -151,17 +156,11 @@ def _speak(connection: Server, session: StreamSession) -> str:
 
 def _told(stream: _Stream, session: StreamSession, command: Subscribe) -> Iterator[bytes]:
     """The body of an event stream; closed by the server as soon as a write fails."""
-    if not stream.open():
-        return
-    reason = "client"
-    try:
-        for item in session.run((command,), list, lambda: True):
-            if isinstance(item, Close):
-                reason = str(item.code)
-                return
-            yield item.sse
-    finally:
-        stream.close(session, reason)
+    for item in session.run((command,), list, lambda: True):
+        if isinstance(item, Close):
+            stream.reason = str(item.code)
+            return
+        yield item.sse
 
 
 def _subscription() -> Subscribe:

@@ -43,7 +43,10 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class StreamPolicy:
-    """What all streams of a worker share. Durations in seconds; `digest_key` keys the digest in SSE's event id."""
+    """What all streams of a worker share. Durations in seconds; `digest_key` keys the digest in SSE's event id.
+
+    `on_denied` is told (principal, topic as asked, connection id, address).
+    """
 
     engine: ConfigEngine
     frames: ChangeFrames
@@ -52,6 +55,7 @@ class StreamPolicy:
     heartbeat: float
     on_pushed: Callable[[str], None]
     on_delivered: Callable[[ReadRequest, Resolution], None]
+    on_denied: Callable[[Principal, str, str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ class StreamSession:
                 target = self.resolve(world, name)
                 self._authorized(target)
             except ConfigServerError as failure:
+                if isinstance(failure, Forbidden):
+                    self._policy.on_denied(self._principal, name, self._connection, self._address)
                 yield wire.error(code_of(failure), name, isinstance(failure, Unavailable))
                 continue
             if target not in self._held and len(self._held) >= wire.MAX_TOPICS:
@@ -255,7 +261,7 @@ def code_of(failure: ConfigServerError) -> str:
     """The error's name as the wire writes it: UnknownLabel -> unknown-label."""
     if isinstance(failure, BadInput):
         return "bad-topic"
-    name = type(failure).__name__
+    name = next(kind.__name__ for kind in type(failure).__mro__ if kind.__module__ == "app.errors")
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
 
 
