@@ -142,8 +142,8 @@ class Scheduler:
     def _heartbeat(self) -> None:
         try:
             self._lock.heartbeat()
-        except OSError as exc:  # it is for the status page; who holds the lock is the kernel's knowledge
-            log.warning("scheduler.heartbeat_failed", extra={"reason": exc.strerror})
+        except OSError:  # it is for the status page; who holds the lock is the kernel's knowledge
+            log.warning("scheduler.heartbeat_failed", exc_info=True)
 
     def _safely(self) -> Outcome:
         try:
