@@ -36,6 +36,8 @@ class ChangeFrames:
     def put(self, current: Current, view: View, base: str | None) -> Frame:
         """The whole document, for a subscriber that holds `base` (an etag, or None)."""
         resolution = current.resolution
+        if base is not None and self._known.get((resolution.target, base)) is None:
+            base = None  # a client may claim to hold anything: what is not known here must not fill the cache
         key = (
             resolution.target,
             view,
