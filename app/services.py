@@ -505,7 +505,8 @@ class Services:
         self.secret_watch.activate()
 
     def _on_vault_event(self, kind: str, detail: str) -> None:
-        log.warning("vault.event", kind=kind, detail=detail)
+        tell = log.info if kind == "login" else log.warning
+        tell("vault.event", kind=kind, detail=detail)
         if kind == "login_failed":
             self.trail.record(AuditEvent("vault.login", Outcome.FAILED, detail=detail))
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -94,17 +95,12 @@ class Told:
 
 
 def check_revs(revs: Sequence[str]) -> None:
-    """Within an epoch the number never falls, and an epoch that was left does not come back."""
-    left: set[str] = set()
-    former: tuple[str, int] | None = None
+    """The number of an epoch never falls."""
+    highest: dict[str, int] = {}
     for text in revs:
         epoch, _, number = text.rpartition(".")
-        if former is not None and former[0] == epoch:
-            assert int(number) >= former[1], revs
-        elif former is not None:
-            left.add(former[0])
-        assert epoch not in left, revs
-        former = (epoch, int(number))
+        assert int(number) >= highest.get(epoch, 0), revs
+        highest[epoch] = int(number)
 
 
 class Client(Protocol):
@@ -353,3 +349,14 @@ def arrived(clients: Sequence[Client], version: str, *, timeout: float = 5) -> l
             (client.kind, client.worker) for client in clients if version not in [h.version for h in client.held().values()]
         ]
         raise AssertionError(f"{version} did not reach {missing} within {timeout} s") from None
+
+
+def data_of(server: Server) -> Path:
+    return Path(server.settings["DATA_DIR"])
+
+
+def samples(server: Server) -> dict[str, float]:
+    """Every series of /metrics, added up over the workers."""
+    lines = ask(server, "/metrics").raise_for_status().text.splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
