@@ -90,19 +90,17 @@ def test_without_valkey_reads_go_on_and_a_push_arrives_and_when_it_is_back_all_e
 def test_a_valkey_that_hangs_holds_up_no_request(alone: tuple[Stack, Server]) -> None:
     stack, server = alone
     token = stack.token("pay")
-    stack.bao.put("services/pay/prod/hung", {"password": "p"})
+    stack.bao.put("services/cold/prod/db", {"password": "p"})
     requests: list[tuple[str, str, dict[str, str]]] = [
         ("GET", "/v1/config/pay/prod", bearer(token)),
-        ("GET", "/v1/config/pay/never-read-before", bearer(token)),
-        ("GET", "/v1/config/pay/prod?label=hung", bearer(stack.admin)),
+        ("GET", "/v1/config/pay/another", bearer(token)),  # in no cache yet
+        ("GET", "/v1/config/cold/prod", bearer(stack.admin)),  # nor is its secret
         ("GET", "/health", {}),
         ("GET", "/health/ready", {}),
         ("GET", "/metrics", {}),
         ("POST", "/v1/admin/refresh", bearer(stack.admin)),
     ]
-    stack.origin.branch("hung")
-    stack.origin.write({"pay.yml": "p: ${vault:kv/services/pay/prod/hung#password}\n"})
-    stack.origin.branch("main")
+    stack.origin.write({"cold.yml": "p: ${vault:kv/services/cold/prod/db#password}\n"})
     stack.refresh(server)
     stack.valkey.pause()
     try:
