@@ -150,10 +150,12 @@ class ConfigEngine:
         current = self.current(world, target, head)
         resolution = current.resolution
         tag = entity_tag(request, resolution)
-        body = None if tag in request.etags or "*" in request.etags else self._body(request, current)
+        unchanged = tag in request.etags or "*" in request.etags
+        # A key that names nothing is 404 whatever the caller holds, and only writing the part tells.
+        body = self._body(request, current) if request.key is not None or not unchanged else None
         return (
             Answer(
-                body=body,
+                body=None if unchanged else body,
                 media_type=media_type(request.format),
                 etag=tag,
                 version=resolution.version,

@@ -95,6 +95,12 @@ class Loader:
             self._candidates.put(target, found)
         return found
 
+    def names_service(self, target: Target, tree: Tree) -> bool:
+        """Whether a file of the service's own is there, not only shared ones."""
+        own = (f"{target.service}.", f"{target.service}-")
+        paths = (candidate.path for candidate in self.candidates(target))
+        return any(path in tree.blobs and path.rpartition("/")[2].startswith(own) for path in paths)
+
     def load(self, target: Target, tree: Tree) -> Effective:
         """The Effective of `target` at the tree's commit. Raises BadConfiguration, RepositoryUnavailable.
 

@@ -207,8 +207,11 @@ class Resolver:
         """The newest good version before the head, or `failure` again when there is none."""
         reason = StaleReason.SECRET if isinstance(failure, Denied) else StaleReason.INVALID
         since = head.at
+        named = self._loader.names_service(target, self._trees.at(head.commit))
         for former in self._former_versions(head, target):
             try:
+                if named and not self._loader.names_service(target, self._trees.at(former.commit)):
+                    break  # before the service was there: what it would get is not its configuration
                 good = self._at(world, head, target, former.commit, protected=protected)
             except (BadConfiguration, SecretRefused, ObjectLost):
                 since = former.at or since

@@ -346,7 +346,9 @@ def arrived(clients: Sequence[Client], version: str, *, timeout: float = 5) -> l
         return eventually(lambda: answers if len(answers := told()) == len(clients) else [], timeout=timeout)
     except AssertionError:
         missing = [
-            (client.kind, client.worker) for client in clients if version not in [h.version for h in client.held().values()]
+            (client.kind, client.worker)
+            for client in clients
+            if version not in [h.version for h in client.held().values()]
         ]
         raise AssertionError(f"{version} did not reach {missing} within {timeout} s") from None
 

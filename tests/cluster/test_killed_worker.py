@@ -48,7 +48,7 @@ def test_when_the_worker_that_pulls_is_killed_another_pulls_and_nothing_counted_
         after = counted(server)
         assert {name: (value, after.get(name)) for name, value in before.items() if after.get(name, 0) < value} == {}
         with on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as clients:
-            eventually(lambda: all(client.held() for client in clients))  # noqa: B023 - done within the round
+            eventually(lambda: all(client.held() for client in clients))
             version = stack.origin.write({"pay.yml": f"n: {number}\np: ${{vault:kv/services/pay/prod/db#password}}\n"})
             stack.refresh(server)
             arrived(clients, version, timeout=1)

@@ -37,7 +37,9 @@ def test_a_push_reaches_every_client_of_both_workers_within_a_second(
             assert len({(each.etag, each.rev) for each in held}) == 1
             assert all(each.doc == {"log": "info", "n": number} for each in held)
             answers = [ask(duo, f"/v1/config/{service}/prod", token) for _ in range(6)]
-            told = {(answer.json()["etag"], answer.headers["X-Config-Rev"], answer.json()["version"]) for answer in answers}
+            told = {
+                (answer.json()["etag"], answer.headers["X-Config-Rev"], answer.json()["version"]) for answer in answers
+            }
             assert told == {(held[0].etag, held[0].rev, version)}
 
 
