@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import threading
 import time
@@ -89,7 +90,7 @@ class Told:
         assert kinds[0] == "hello"
         assert kinds.count("hello") == 1
         puts = [(frame["topic"], frame["etag"]) for frame in self.of("change") if frame["op"] == "put"]
-        assert all(one != next_one for one, next_one in zip(puts, puts[1:], strict=False)), puts
+        assert all(one != next_one for one, next_one in itertools.pairwise(puts)), puts
         assert len(set(puts)) == len(puts), puts
         check_revs([frame["rev"] for frame in self.of("sync")])
 
@@ -246,6 +247,7 @@ class PollClient:
         self.answers: list[tuple[float, int, str]] = []  # when, status, rev
         self._held: dict[str, Held] = {}
         self._topics: list[tuple[str, str]] = []
+        self._tag = ""
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         self._closing = False
         self._ask()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,14 @@ from devstack.server import Server
 from tests.cluster.clients import WebSocketClient, arrived, ask, data_of, on_each_worker, samples
 from tests.cluster.stack import Stack
 from tests.support import eventually
+
+
+def took_over(server: Server, dead: int) -> bool:
+    return puller_of(server) not in (0, dead)
+
+
+def replaced(server: Server, dead: int) -> bool:
+    return len(server.workers) == 2 and dead not in server.workers
 
 
 def puller_of(server: Server) -> int:
@@ -41,9 +50,9 @@ def test_when_the_worker_that_pulls_is_killed_another_pulls_and_nothing_counted_
         assert victim in server.workers
         killed = time.monotonic()
         server.kill_worker(victim)
-        eventually(lambda dead=victim: puller_of(server) not in (0, dead), timeout=4)
+        eventually(partial(took_over, server, victim), timeout=4)
         assert time.monotonic() - killed < 3
-        eventually(lambda dead=victim: len(server.workers) == 2 and dead not in server.workers)
+        eventually(partial(replaced, server, victim))
         eventually(lambda: ask(server, "/health/ready").status_code == 200)
         after = counted(server)
         assert {name: (value, after.get(name)) for name, value in before.items() if after.get(name, 0) < value} == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -49,9 +50,10 @@ def test_a_client_that_comes_back_with_what_it_holds_is_told_nothing_but_sync(sh
     shared.refresh(duo)
     topic = "resume/prod/main"
     etag = ask(duo, "/v1/config/resume/prod", token).json()["etag"]
-    for opened in (WebSocketClient, EventClient):
-        with on_each_worker(duo, lambda kind=opened: kind(duo, token, {topic: etag})) as clients:
+    kinds: tuple[type[WebSocketClient] | type[EventClient], ...] = (WebSocketClient, EventClient)
+    for opened in kinds:
+        with on_each_worker(duo, partial(opened, duo, token, {topic: etag})) as clients:
             for client in clients:
-                eventually(lambda told=client.told: told.of("sync"))
+                eventually(partial(client.told.of, "sync"))
                 assert [frame["type"] for _, frame in client.told.frames] == ["hello", "subscribed", "sync"]
                 assert client.told.of("subscribed")[0]["mode"] == "none"

@@ -87,7 +87,8 @@ def test_when_vault_is_back_streams_that_were_told_of_stale_secrets_are_told_so(
         token = stack.token("pay")
         server = stack.server(application="tests.cluster.brisk_app:app", SECRET_TTL_SECONDS="1")
         with running(server):
-            ask(server, "/v1/config/pay/prod", token).raise_for_status()
+            for _ in range(8):  # so that both workers have read the secret
+                ask(server, "/v1/config/pay/prod", token).raise_for_status()
             bao.pause()
 
             def reasons(client: WebSocketClient) -> list[str]:
