@@ -50,10 +50,11 @@ def test_a_client_that_comes_back_with_what_it_holds_is_told_nothing_but_sync(sh
     shared.refresh(duo)
     topic = "resume/prod/main"
     etag = ask(duo, "/v1/config/resume/prod", token).json()["etag"]
-    kinds: tuple[type[WebSocketClient] | type[EventClient], ...] = (WebSocketClient, EventClient)
-    for opened in kinds:
-        with on_each_worker(duo, partial(opened, duo, token, {topic: etag})) as clients:
-            for client in clients:
-                eventually(partial(client.told.of, "sync"))
-                assert [frame["type"] for _, frame in client.told.frames] == ["hello", "subscribed", "sync"]
-                assert client.told.of("subscribed")[0]["mode"] == "none"
+    with (
+        on_each_worker(duo, lambda: WebSocketClient(duo, token, {topic: etag})) as sockets,
+        on_each_worker(duo, lambda: EventClient(duo, token, {topic: etag})) as events,
+    ):
+        for told in [*(client.told for client in sockets), *(client.told for client in events)]:
+            eventually(partial(told.of, "sync"))
+            assert [frame["type"] for _, frame in told.frames] == ["hello", "subscribed", "sync"]
+            assert told.of("subscribed")[0]["mode"] == "none"
