@@ -134,7 +134,7 @@ class ConfigEngine:
         """What `target` is in `world`. Raises as `read` does."""
         protected = self._targets.is_protected(world, head)
         resolution = self._resolver.resolve(world, head, target, protected=protected)
-        if not self._accept_empty and not self._configures(resolution):
+        if not self._accept_empty and not self._resolver.is_own(resolution):
             raise UnknownTarget("nothing configures this service")
         return Current(resolution, (*resolution.stale, *world.stale, *self._resolver.vault_stale(resolution)))
 
@@ -180,11 +180,6 @@ class ConfigEngine:
         body = write(request, current.resolution, current.stale)
         self._written.put(key, _Written(current.resolution, current.stale, body))
         return body
-
-    def _configures(self, resolution: Resolution) -> bool:
-        service = resolution.target.service
-        names = (path.rpartition("/")[2] for path in resolution.effective.paths)
-        return any(name.startswith((f"{service}.", f"{service}-")) for name in names)
 
     def _caught_up(self, seen: Rev) -> World:
         """The world, once it has reached `seen`. Another epoch's rev says nothing, so it is not waited for."""

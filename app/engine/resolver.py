@@ -54,7 +54,9 @@ class Resolution:
         try:
             return fill(self.effective.values, self.secrets.lookup)
         except ValueError as exc:  # a secret that is a map, inside a text: the message names the key path only
-            raise SecretRefused([str(exc).partition(":")[0]], "the secret is not a value that can stand there") from exc
+            raise SecretRefused(
+                [str(exc).rpartition(":")[0]], "the secret is not a value that can stand there"
+            ) from exc
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -141,6 +143,10 @@ class Resolver:
         if not resolution.secrets.stale:
             return ()
         return (Stale(StaleReason.VAULT, self._reader.unavailable_since()),)
+
+    def is_own(self, resolution: Resolution) -> bool:
+        """Whether something configures this service, and not only all services."""
+        return not self._loader.own_paths(resolution.target).isdisjoint(resolution.effective.paths)
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         """Every path whose change can change this target, absent files too."""

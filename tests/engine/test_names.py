@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,11 @@ FILES = {
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Iterator[Serving]:
     """ENVS names the envs, and a service must be configured."""
-    settings = {"envs": ("prod", "eu-west"), "accept_empty": False, "search_paths": ("", "folders/{service}")}
+    settings: dict[str, Any] = {
+        "envs": ("prod", "eu-west"),
+        "accept_empty": False,
+        "search_paths": ("", "folders/{service}"),
+    }
     with serving(tmp_path_factory.mktemp("listed"), issuer, FILES, **settings) as running:
         yield running
 

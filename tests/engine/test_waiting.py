@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -134,7 +135,7 @@ def test_a_server_that_goes_away_answers_every_long_poll(tmp_path: Path, issuer:
 
 
 def test_a_full_worker_refuses_to_wait_and_goes_on_answering(tmp_path: Path, issuer: LocalIssuer) -> None:
-    settings = {"streams_per_worker": 1}
+    settings: dict[str, Any] = {"streams_per_worker": 1}
     with serving(tmp_path, issuer, {"pay.yml": "n: 1\n"}, **settings) as running, ThreadPoolExecutor() as pool:
         poll = _poll(running, pool, "pay/prod", 20)
         held = running.get("pay/prod").headers["ETag"]
