@@ -68,7 +68,7 @@ def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> B
                 raise Forbidden("no grant of this token covers this topic")
         sock = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
         if sock is not None:
-            adapter.watch_peer(sock)
+            adapter.watch_peer(sock, limits.write_timeout)
         if not stream.open():
             raise Overloaded("this worker holds as many streams as it may", retry_after=2)
         response = Response(_told(stream, session, command), mimetype="text/event-stream")

@@ -21,8 +21,9 @@ from app.notify.wire import SUBPROTOCOL
 
 #: The largest message that a client may send, in bytes.
 MAX_INBOUND = 16 * 1024
-#: Linux: a peer that acknowledges nothing for this long is gone (tcp(7)).
-_TCP_USER_TIMEOUT, _USER_TIMEOUT_MS = 18, 30_000
+_TCP_USER_TIMEOUT = 18  # Linux, tcp(7); the socket module has no name for it everywhere
+#: A peer that acknowledges nothing for this long is gone, in seconds.
+_SILENCE = 30.0
 
 SERVER_OPTIONS = {"max_message_size": MAX_INBOUND, "subprotocols": [SUBPROTOCOL]}
 
@@ -75,15 +76,15 @@ def prepare(environ: dict[str, Any], write_timeout: float) -> None:
     for name, send_all in (("gunicorn.socket", _send_all_gevent), ("werkzeug.socket", _send_all_threads)):
         sock = environ.get(name)
         if sock is not None:
-            watch_peer(sock)
+            watch_peer(sock, _SILENCE)
             environ[name] = StreamSocket(sock, send_all, write_timeout)
 
 
-def watch_peer(sock: socket.socket) -> None:
-    """Let the kernel find out that a silent peer is gone."""
+def watch_peer(sock: socket.socket, seconds: float) -> None:
+    """Let the kernel cut off a peer that acknowledges nothing, or takes nothing, for this long."""
     if sock.family in {socket.AF_INET, socket.AF_INET6}:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, round(seconds * 1000))
 
 
 def messages(connection: Server) -> list[str | bytes]:

@@ -337,6 +337,10 @@ def everywhere(server: Server, token: str, topic: str) -> Iterator[list[Client]]
         yield clients
 
 
+def versions(client: Client) -> set[str]:
+    return {held.version for held in client.held().values()}
+
+
 def arrived(clients: Sequence[Client], version: str, *, timeout: float = 5) -> list[Held]:
     """What each of the clients (of one topic) holds, once all hold `version`."""
 
