@@ -165,6 +165,9 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
     keys = ("jwt_jwks_url", "jwt_public_key_file", "jwt_discovery")
     if sum(bool(getattr(settings, name)) for name in keys) != 1:
         yield _among(keys, "set exactly one of {0}, {1}, {2}=true")
+    for env in settings.envs:
+        if any(env.endswith(f"-{other}") for other in settings.envs):
+            yield _among(("envs",), f"{{0}}: {env} ends like another env, so two services would share a file")
     if settings.redis_url and not settings.key_file:
         yield _among(("key_file", "redis_url"), "{0} is required with {1}: all workers must share one key")
     if settings.workers > 1 and not settings.redis_url:

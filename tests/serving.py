@@ -114,11 +114,20 @@ def serving(
 
 @contextlib.contextmanager
 def serving_origin(
-    directory: Path, issuer: LocalIssuer, origin: OriginRepo, *, vault: Vault | None = None, **settings: Any
+    directory: Path,
+    issuer: LocalIssuer,
+    origin: OriginRepo,
+    *,
+    vault: Vault | None = None,
+    patience: float = 5,
+    **settings: Any,
 ) -> Iterator[Serving]:
-    """A server over an origin that is there; what it keeps is in `directory`/data, for a second one to find."""
+    """A server over an origin that is there; what it keeps is in `directory`/data, for a second one to find.
+
+    `patience` is how long (seconds) a first configuration is waited for.
+    """
     with new_server(directory, issuer, origin.url, vault=vault, **settings) as server:
-        server.start().wait(timeout=5)
+        server.start().wait(patience)
         with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
             yield Serving(server, origin, issuer, client)
 

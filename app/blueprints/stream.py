@@ -134,6 +134,7 @@ def _speak(connection: Server, session: StreamSession) -> str:
 
     Nothing is raised out of here: Flask would write a 500 into the upgraded socket.
     """
+    connection.input_buffer = adapter.Inbox(connection.input_buffer)
     try:
         for item in session.run((), lambda: adapter.messages(connection), lambda: connection.connected):
             if isinstance(item, Close):

@@ -19,6 +19,8 @@ from simple_websocket import Server
 
 from app.notify.wire import SUBPROTOCOL
 
+#: How many messages of one client may wait to be looked at.
+MAX_WAITING = 64
 #: The largest message that a client may send, in bytes.
 MAX_INBOUND = 16 * 1024
 _TCP_USER_TIMEOUT = 18  # Linux, tcp(7); the socket module has no name for it everywhere
@@ -85,6 +87,15 @@ def watch_peer(sock: socket.socket, seconds: float) -> None:
     if sock.family in {socket.AF_INET, socket.AF_INET6}:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, round(seconds * 1000))
+
+
+class Inbox(list[str | bytes]):
+    """simple-websocket's queue of messages, which has no bound of its own: over the limit the client is cut off."""
+
+    def append(self, message: str | bytes) -> None:
+        if len(self) >= MAX_WAITING:
+            raise OSError("too many messages are waiting")
+        super().append(message)
 
 
 def messages(connection: Server) -> list[str | bytes]:

@@ -20,7 +20,7 @@ class _Known:
     """What a configuration was, without plaintext: enough to tell which keys differ from the next one."""
 
     effective: Effective
-    versions: Mapping[str, int]
+    versions: Mapping[str, str]
 
 
 _FrameKey: TypeAlias = tuple[Target, View, str | None, str, str, str, tuple[Stale, ...]]
@@ -99,7 +99,7 @@ def _marks(known: _Known) -> dict[str, object]:
     return {key: _mark(node, known.versions) for key, node in leaf_nodes(known.effective.values)}
 
 
-def _mark(node: Node, versions: Mapping[str, int]) -> object:
+def _mark(node: Node, versions: Mapping[str, str]) -> object:
     if isinstance(node, Template):
         return node, tuple(versions.get(reference.text) for reference in node.references)
     return type(node), node

@@ -14,7 +14,7 @@ from app.effective.precedence import EXTENSIONS
 from app.engine.loader import Loader, Trees
 from app.engine.resolver import Resolution
 from app.errors import BadConfiguration, UnknownFile
-from app.model import Blob, Stale, View
+from app.model import Blob, Stale, Target, View
 from app.notify import Rev
 from app.repository import BlobTooLarge, GitConfigBackend
 
@@ -78,9 +78,18 @@ class PlainFiles:
             found = f"{folder}/{path}" if folder else path
             blob = blobs.get(found)
             is_configuration = wanted.suffix.removeprefix(".") in EXTENSIONS
-            if blob is not None and blob.mode in _FILE_MODES and (found in own or not is_configuration):
+            readable = found in own or not (is_configuration or self._is_anothers(found, resolution.target))
+            if blob is not None and blob.mode in _FILE_MODES and readable:
                 return found, blob
         raise UnknownFile("no such file")
+
+    def _is_anothers(self, path: str, target: Target) -> bool:
+        """Whether it lies where folders are named after services, envs or labels, and not in one of this target's."""
+        roots = (pattern.partition("{")[0] for pattern in self._search_paths if "{" in pattern)
+        if not any(path.startswith(root) for root in roots):
+            return False
+        mine = locations(target, [pattern for pattern in self._search_paths if "{" in pattern])
+        return not any(path.startswith(f"{folder}/") for folder in mine)
 
     def _filled(self, path: str, data: bytes, resolution: Resolution, view: View) -> bytes:
         try:

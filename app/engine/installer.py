@@ -9,9 +9,9 @@ from dataclasses import replace
 from app.engine.engine import SLICE, ConfigEngine, Current
 from app.engine.loader import Trees
 from app.engine.world import World, world_of
-from app.errors import BusUnavailable, ConfigServerError
+from app.errors import BusUnavailable, ConfigServerError, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
-from app.notify import Cursor, CursorStore, HeadsFile, HostState, now_text
+from app.notify import Cursor, CursorStore, HeadsFile, HostState, Rev, now_text
 from app.repository import GitConfigBackend
 
 
@@ -36,6 +36,7 @@ class Installer:
         self._heads = heads
         self._on_behind = on_behind
         self._on_installed = on_installed
+        self._asked_for: Rev | None = None
 
     def follow(self) -> bool:
         """Install what is announced, if it differs from what is installed. True when something was swapped in."""
@@ -49,7 +50,7 @@ class Installer:
         if former is not None and self._same(former, world):
             return False
         if not self._holds_all(former, world):
-            self._on_behind()
+            self._ask_for(world.rev)
             if former is None:
                 return False
             world = self._behind(former, stale)
@@ -62,6 +63,12 @@ class Installer:
             self._look_again(former, world)
         self._on_installed(world, seconds, woken)
         return True
+
+    def _ask_for(self, rev: Rev) -> None:
+        """Ask for a fetch, once per revision that is missing: what comes later comes by the ordinary poll."""
+        if rev != self._asked_for:
+            self._asked_for = rev
+            self._on_behind()
 
     def _believed(self, host: HostState | None) -> Cursor | None:
         """The shared cursor, unless it is away or has lost something that was seen here: then the host's own.
@@ -95,7 +102,10 @@ class Installer:
     def _holds_all(self, former: World | None, world: World) -> bool:
         """Whether the mirror of this host has every commit that moved. Only then is all of `rev` readable here."""
         known = {head.commit for head in former.heads.values()} if former else set()
-        return all(head.commit in known or self._repository.has(head.commit) for head in world.heads.values())
+        try:
+            return all(head.commit in known or self._repository.has(head.commit) for head in world.heads.values())
+        except RepositoryUnavailable:
+            return False  # the first clone is still on its way
 
     def _behind(self, former: World, stale: tuple[Stale, ...]) -> World:
         known = next((each for each in former.stale if each.reason is StaleReason.BEHIND), None)

@@ -177,10 +177,13 @@ class Puller:
             standing = (known.labels.get(name) if known else None) or _NOWHERE
             head = standing if standing.commit == commit else standing.moved(kind, commit, at)
             labels[name] = replace(head, seq=1)
+        default = self._default(known, refs)
+        if default not in labels and known is not None and default in known.labels:
+            labels[default] = replace(known.labels[default], seq=1)  # deleted on the remote, and served on
         secrets = {**(before.secrets if before else {}), **(mine.secrets if mine else {})}
         revs = [rev for rev in (self._seen, before.rev if before else None) if rev]
         above = max(revs, key=Rev.rank).epoch if revs else ""
-        return Cursor(Rev(new_epoch(above), 1), self._default(known, refs), labels, secrets)
+        return Cursor(Rev(new_epoch(above), 1), default, labels, secrets)
 
     def _default(self, known: Cursor | None, refs: Refs) -> str:
         """The setting, else what was resolved before (a remote that switches its HEAD moves nobody), else its HEAD."""
@@ -192,7 +195,7 @@ class Puller:
         wanted = _wanted(refs)
         for name, (kind, commit) in wanted.items():
             standing = before.labels.get(name, _NOWHERE)
-            if standing.commit != commit:
+            if standing.commit != commit and not self._lags(standing, commit):
                 rewritten = standing.commit is not None and not self._repository.is_ancestor(standing.commit, commit)
                 moves.append(_Move(name, standing.moved(kind, commit, at), standing.commit if rewritten else None))
         for name, standing in before.labels.items():
@@ -204,6 +207,12 @@ class Puller:
                     moves.append(_Move(name, standing.moved(standing.kind, None, at), standing.commit))
         self._suspects = {move.label: self._suspects[move.label] for move in moves if move.label in self._suspects}
         return moves
+
+    def _lags(self, standing: LabelHead, commit: str) -> bool:
+        """A remote that lacks the announced head and shows a former one is a replica that lags, not a forced push."""
+        if standing.commit is None or self._repository.has(standing.commit):
+            return False
+        return any(former.commit == commit for former in standing.former)
 
     def _is_certain(self, move: _Move) -> bool:
         if move.rewrites is None:

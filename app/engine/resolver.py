@@ -245,6 +245,6 @@ class Resolver:
         return replace(served, secrets=secrets, head=head.commit, etag=etag, stale=(stale,))
 
     def _etag(self, effective: Effective, secrets: Secrets) -> str:
-        versions: Mapping[str, int] = secrets.versions
+        versions: Mapping[str, str] = secrets.versions
         text = fingerprint(effective) + b"\0" + json.dumps(versions, sort_keys=True).encode()
         return hmac.digest(self._etag_key, text, hashlib.sha256).hex()[:32]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ import structlog
 
 from app.errors import BusUnavailable
 from app.notify import CursorStore
-from app.secrets import VersionWatch
+from app.secrets import Known, VersionWatch
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,8 @@ class SecretWatch:
                 return 0
             known = self._store.in_use()
             seen = self._watch.observe(known)
-            moved = {**seen.changed, **{path: replace(known[path], gone=True) for path in seen.gone}}
+            changed = {path: _new_life(known[path], now) for path, now in seen.changed.items()}
+            moved = {**changed, **{path: replace(known[path], gone=True) for path in seen.gone}}
             return sum(self._store.rotate(cursor.rev.epoch, path, known[path], now) for path, now in moved.items())
         except BusUnavailable:
             return 0  # looked at again in the next round
@@ -66,3 +68,9 @@ class SecretWatch:
                     log.info("secrets.rotated", paths=moved)
             except Exception:  # the loop must outlive whatever a look did not foresee; it is logged with its stack
                 log.exception("secret_watch.tick_failed")
+
+
+def _new_life(before: Known, after: Known) -> Known:
+    """A path of KV v2 that was deleted and made anew counts from 1 again: other versions of the same number."""
+    anew = before.gone or after.version <= before.version
+    return replace(after, digest=secrets.token_hex(4)) if anew and not after.digest else after

@@ -20,6 +20,8 @@ from app.model import Principal, Stale, Target, View, checked_envs, checked_labe
 from app.notify import Subscriber, now_text, wire
 from app.notify.wire import Frame, Subscribe, Unsubscribe
 
+#: Refused topics of one connection that are put on record one by one; the rest would only flood the trail.
+MAX_DENIALS = 20
 #: (principal, service, envs) -> what it may see, or None. Asked at each delivery.
 Authorize: TypeAlias = Callable[[Principal, str, tuple[str, ...]], View | None]
 
@@ -80,6 +82,7 @@ class StreamSession:
         self._connection = connection
         self._held: dict[Target, _Held] = {}
         self._beat_at = 0.0
+        self._denials = 0
 
     @property
     def targets(self) -> Iterable[Target]:
@@ -131,7 +134,8 @@ class StreamSession:
             try:
                 target = self.resolve(world, name)
             except ConfigServerError as failure:
-                if isinstance(failure, Forbidden):
+                if isinstance(failure, Forbidden) and self._denials < MAX_DENIALS:
+                    self._denials += 1
                     self._policy.on_denied(self._principal, name, self._connection, self._address)
                 yield wire.error(code_of(failure), name, isinstance(failure, Unavailable))
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.cache import LocalCache
 from app.errors import BusUnavailable, SecretRefused
@@ -38,6 +38,8 @@ class Secrets:
     """The documents behind the references of one Effective. Plaintext; never leaves the process."""
 
     by_reference: Mapping[Reference, Secret]
+    #: Per reference what tells a version from another of the same number (see SecretWatch); empty as a rule.
+    lives: Mapping[str, str] = field(default_factory=dict)
 
     def lookup(self, reference: Reference) -> Json:
         return value_of(self.by_reference[reference], reference.key)
@@ -48,9 +50,12 @@ class Secrets:
         return any(secret.stale for secret in self.by_reference.values())
 
     @property
-    def versions(self) -> Mapping[str, int]:
+    def versions(self) -> Mapping[str, str]:
         """What the etag covers of the secrets: versions, never content."""
-        return {reference.text: secret.version for reference, secret in self.by_reference.items()}
+        return {
+            reference.text: f"{secret.version}{self.lives.get(reference.text, '')}"
+            for reference, secret in self.by_reference.items()
+        }
 
     def same_as(self, other: Secrets) -> bool:
         """Whether nothing was read anew in between: the very same documents."""
@@ -74,6 +79,7 @@ class SecretReader:
         self._policy = policy
         self._aliases = aliases
         self._versions = versions
+        self._seen_life: LocalCache[SecretPath, str] = LocalCache(10_000)
         self._adopted: LocalCache[SecretPath, Known] = LocalCache(10_000)
 
     def check(self, effective: Effective, target: Target) -> None:
@@ -103,7 +109,16 @@ class SecretReader:
                 known = self._store.known(path, reference.key) or (denied.whole_path and agreed is not None)
                 raise Denied(keys, in_use=known) from denied
             found[reference] = documents[wanted]
-        return Secrets(found)
+        return Secrets(found, self._lives(found, announced))
+
+    def _lives(self, found: Mapping[Reference, Secret], announced: Mapping[SecretPath, Known]) -> dict[str, str]:
+        """KV v2 has no digest to announce, so what stands there marks a path that was deleted and made anew."""
+        lives: dict[str, str] = {}
+        for reference, secret in found.items():
+            known = announced.get(secret.path)
+            if known is not None and known.digest and not secret.digest:
+                lives[reference.text] = f"/{known.digest}"
+        return lives
 
     def _document(self, path: SecretPath, pinned: int | None, announced: Mapping[SecretPath, Known]) -> Secret:
         if pinned is not None:
@@ -114,15 +129,29 @@ class SecretReader:
         known = announced.get(path) or self._adopted.get(path)
         if known is None:
             return self._first(path)
-        if known.gone:
+        if known.gone or self._seen_life.get(path) not in (None, known.digest):
             self._store.forget(path)
-        secret = self._store.get(path, known.version)
-        if secret.digest in ("", known.digest):
+        self._seen_life.put(path, known.digest)
+        try:
+            secret = self._store.get(path, known.version)
+        except SecretDenied as denied:
+            return self._newer(path, known, denied)
+        if not secret.digest or secret.digest == known.digest:
             return secret
         # KV v1 has no versions: other data than announced is the next one, here and in every worker that looks.
         after = Known(known.version + 1, secret.digest)
         self._versions.rotate(path, known, after)
         return self._store.get(path, after.version)
+
+    def _newer(self, path: SecretPath, known: Known, denied: SecretDenied) -> Secret:
+        """The announced version is gone: destroyed, or pushed out by newer ones. If one is there, it is the next."""
+        if denied.whole_path:
+            raise denied
+        latest = self._store.get(path, None)
+        if latest.version <= known.version:
+            raise denied
+        self._versions.rotate(path, known, Known(latest.version))
+        return latest
 
     def _first(self, path: SecretPath) -> Secret:
         """Nothing is announced of this path: read the latest, and agree with the others that this is the version."""

@@ -300,6 +300,7 @@ Each = TypeVar("Each", bound=Client)
 @contextlib.contextmanager
 def on_each_worker(server: Server, opened: Callable[[], Each]) -> Iterator[list[Each]]:
     """Clients so that each of the server's workers holds exactly one; they are checked at the end."""
+    eventually(lambda: all(ask(server, "/health/ready").status_code == 200 for _ in range(8)), timeout=10)
     workers = set(server.workers)
     clients: dict[int, Each] = {}
     spare: list[Each] = []

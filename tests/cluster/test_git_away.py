@@ -50,7 +50,7 @@ def test_with_git_gone_both_workers_serve_the_last_commit_and_say_so_until_it_is
             eventually(lambda: stale(server, token) == {None})
         with gone(stack):
             assert server.stop() == 0
-            server.start(timeout=5)
+            server.start()
             assert stale(server, token) <= {None, "git"}
             assert ask(server, "/v1/config/pay/prod", token).json()["version"] == version
             eventually(lambda: stale(server, token) == {"git"})

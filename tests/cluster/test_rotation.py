@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
+import pytest
+
 from devstack.server import Server
 from tests.cluster.clients import Client, arrived, ask, everywhere
 from tests.cluster.stack import Stack
@@ -20,6 +22,7 @@ def all_hold(clients: Sequence[Client], secret: str) -> bool:
     return all(held.doc["password"] == secret for client in clients for held in client.held().values())
 
 
+@pytest.mark.slow
 def test_a_rotation_reaches_both_workers_at_one_revision_and_the_old_secret_is_never_seen_after_it(
     shared: Stack, duo: Server
 ) -> None:

@@ -31,7 +31,7 @@ def test_without_a_clone_reads_are_503_and_never_404(tmp_path: Path, issuer: Loc
 
 
 def test_an_empty_repository_is_not_ready_and_not_404(tmp_path: Path, issuer: LocalIssuer) -> None:
-    with serving(tmp_path, issuer, None, poll_seconds=0.1) as running:
+    with serving(tmp_path, issuer, None, poll_seconds=0.1, patience=0) as running:
         assert running.get("pay/prod").status_code == 503
         assert running.ask("/health/ready").status_code == 503
         running.origin.write({"pay.yml": "n: 1\n"})

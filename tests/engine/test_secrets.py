@@ -82,7 +82,7 @@ def test_a_secret_in_use_that_goes_away_is_422_and_not_an_old_configuration(benc
     assert bench.config(f"{service}/prod")["a"] == "one"
 
     bao.delete(f"services/{service}/prod/db")
-    assert bench.server.services.secret_watch.tick() == 1
+    assert bench.server.services.secret_watch.tick() >= 1
     bench.refresh()
 
     def refused() -> bool:
@@ -101,7 +101,7 @@ def test_a_new_version_is_announced_and_changes_the_etag(bench: Serving, bao: Ba
     bao.put(f"services/{service}/prod/db", {"password": "two"})
     assert bench.config(f"{service}/prod")["a"] == "one"  # all workers answer with the announced version
 
-    assert bench.server.services.secret_watch.tick() == 1
+    assert bench.server.services.secret_watch.tick() >= 1
 
     after = eventually(lambda: [body for body in [bench.body(f"{service}/prod")] if body["config"]["a"] == "two"])[0]
     assert after["etag"] != before["etag"]
@@ -191,7 +191,7 @@ def test_kv_v1_has_no_versions_and_a_change_is_seen_by_its_digest(bench: Serving
     assert before["config"]["a"] == "one"
     bao.put(f"services/{service}/prod/db", {"password": "two"}, mount="kv1")
 
-    assert bench.server.services.secret_watch.tick() == 1
+    assert bench.server.services.secret_watch.tick() >= 1
     bench.server.services.secrets.forget_all()  # as the TTL does after a minute
 
     after = eventually(lambda: [body for body in [bench.body(f"{service}/prod")] if body["config"]["a"] == "two"])[0]
@@ -203,3 +203,37 @@ def test_an_alias_that_is_no_mount_is_refused(bench: Serving) -> None:
     bench.push({f"{service}.yml": f"a: ${{vault:nope/services/{service}/prod/db#password}}\n"})
 
     assert bench.get(f"{service}/prod").json()["keys"] == ["a"]
+
+
+def test_a_secret_deleted_and_made_anew_is_another_though_its_number_is_the_same(bench: Serving, bao: Bao) -> None:
+    service, watch = bench.new_service(), bench.server.services.secret_watch
+    path = f"services/{service}/prod/db"
+    bao.put(path, {"password": "OLD"})
+    bench.push({f"{service}.yml": f"a: ${{vault:kv/{path}#password}}\n"})
+    before = bench.get(f"{service}/prod")
+    bao.delete(path)
+    watch.tick()
+    eventually(lambda: bench.get(f"{service}/prod").status_code == 422)
+    bao.root.secrets.kv.v2.delete_metadata_and_all_versions(path, mount_point="secret")
+    bao.put(path, {"password": "NEW"})
+    watch.tick()
+
+    after = eventually(lambda: [each for each in [bench.get(f"{service}/prod")] if each.status_code == 200])[0]
+
+    assert after.json()["config"]["a"] == "NEW"
+    assert after.headers["ETag"] != before.headers["ETag"]
+    unchanged = bench.get(f"{service}/prod", headers={"If-None-Match": before.headers["ETag"]})
+    assert unchanged.status_code == 200
+
+
+def test_a_destroyed_version_gives_way_to_a_newer_one_at_once(bench: Serving, bao: Bao) -> None:
+    service = bench.new_service()
+    path = f"services/{service}/prod/db"
+    bao.put(path, {"password": "one"})
+    bench.push({f"{service}.yml": f"a: ${{vault:kv/{path}#password}}\n"})
+    assert bench.config(f"{service}/prod")["a"] == "one"
+    bao.put(path, {"password": "two"})
+    bao.destroy(path, 1)
+    bench.server.services.secrets.forget_all()  # as the TTL does after a minute
+
+    assert bench.config(f"{service}/prod")["a"] == "two"

@@ -81,7 +81,7 @@ def test_a_long_poll_answers_when_a_secret_is_rotated(bench: Serving, bao: Bao) 
     def test(pool: ThreadPoolExecutor) -> None:
         poll = _poll(bench, pool, f"{service}/prod", 20)
         bao.put(f"services/{service}/prod/db", {"password": "two"})
-        assert bench.server.services.secret_watch.tick() == 1
+        assert bench.server.services.secret_watch.tick() >= 1
         assert poll.result(5).json()["config"]["a"] == "two"
 
     _pooled(test)
