@@ -43,7 +43,8 @@ class Follower:
             if self._woken.wait(self._look):
                 self._woken.clear()  # only what was seen is cleared: a word that comes right now counts next time
                 due = 0.0
-            due = self._safely(due)
+            if not self._stop.is_set():
+                due = self._safely(due)
 
     def _safely(self, due: float) -> float:
         """Follow if it is time; when to do so next (monotonic seconds)."""

@@ -15,11 +15,14 @@ import itertools
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # at run time the master must not hold our code, or a reload (SIGHUP) would not renew it
     from app.services import Services
@@ -27,6 +30,8 @@ if TYPE_CHECKING:  # at run time the master must not hold our code, or a reload 
 ROOT = Path(__file__).resolve().parent.parent
 #: Connections beside streams: requests, health, and the scrape, which must answer when streams are full.
 RESERVE = 1000
+#: How long a connection may still wait for a request when the worker is going away, in seconds.
+LINGER = 1
 
 
 def _setting(name: str, default: str) -> str:
@@ -130,7 +135,6 @@ wsgi_app = "wsgi:app"
 chdir = str(ROOT)
 bind = _addresses()
 workers = _workers()
-worker_class = "gevent"
 worker_connections = _streams + RESERVE
 max_requests = 0  # a recycled worker would drop its streams
 keepalive = 65  # seconds; longer than the 60 of common proxies. 0 or 1 would leave request heads without a timeout
@@ -152,6 +156,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
+from gunicorn.workers.ggevent import GeventWorker
 
 from app.observability.logs import configure_logging
 from app.observability.multiprocess import fold_dead
@@ -175,6 +180,42 @@ class JsonLogger(Logger):
 logger_class = JsonLogger
 
 
+class DrainingWorker(GeventWorker):
+    """gunicorn's own, but kept-alive connections without a request do not hold up its end for `keepalive` seconds."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._clients: dict[gevent.Greenlet, socket.socket] = {}
+        self._idle: set[socket.socket] = set()
+
+    def handle(self, listener: socket.socket, client: socket.socket, addr: Any) -> None:
+        self._clients[gevent.getcurrent()] = client
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            del self._clients[gevent.getcurrent()]
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """The wait for a request's head. None is there when it ends without one, and the connection is closed."""
+        client = self._clients[gevent.getcurrent()]
+        with gevent.Timeout(self.cfg.keepalive if self.alive else LINGER, False):
+            self._idle.add(client)
+            try:
+                yield
+            finally:
+                self._idle.discard(client)
+
+    def end_idle(self) -> None:
+        """What has arrived on these connections is still answered: the kernel hands it over before the end of file."""
+        for client in list(self._idle):
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RD)
+
+
+worker_class = DrainingWorker
+
+
 def pre_fork(server: Arbiter, worker: Worker) -> None:
     """In the arbiter: give the worker the smallest slot that is free."""
     taken = {other.config_server_slot for other in server.WORKERS.values()}
@@ -186,7 +227,7 @@ def post_fork(_server: Arbiter, worker: Worker) -> None:
     os.environ["CONFIG_SERVER_WORKER_SLOT"] = str(worker.config_server_slot)
 
 
-def post_worker_init(worker: Worker) -> None:
+def post_worker_init(worker: DrainingWorker) -> None:
     """In the worker, with the application loaded: start its threads, and watch for the end."""
     services = worker.app.callable.extensions.get("config_server")
     if services is not None:
@@ -194,11 +235,12 @@ def post_worker_init(worker: Worker) -> None:
         gevent.spawn(_drain_at_the_end, worker, services)
 
 
-def _drain_at_the_end(worker: Worker, services: "Services") -> None:
+def _drain_at_the_end(worker: DrainingWorker, services: "Services") -> None:
     """SIGTERM and SIGHUP only clear `alive`; streams would be cut at graceful_timeout if nobody told them."""
     while worker.alive:
         gevent.sleep(0.1)
     services.drain()
+    worker.end_idle()
 
 
 def worker_exit(_server: Arbiter, worker: Worker) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from devstack.bao import Bao, running_bao
+from tests.issuer import LocalIssuer
 from tests.no_skips import pytest_make_collect_report, pytest_runtest_makereport
 
 __all__ = ["bao", "pytest_make_collect_report", "pytest_runtest_makereport"]
@@ -16,4 +17,11 @@ __all__ = ["bao", "pytest_make_collect_report", "pytest_runtest_makereport"]
 def bao() -> Iterator[Bao]:
     """One OpenBao for all; a test that seals or kills it starts its own with `running_bao`."""
     with running_bao() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[LocalIssuer]:
+    """One identity provider for all; a test that breaks it or rotates its keys starts its own."""
+    with LocalIssuer() as server:
         yield server

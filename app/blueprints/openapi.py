@@ -94,14 +94,6 @@ SIGNATURES = (
 #: What the queries' schemas leave to app.model, so that one place decides.
 _QUERY_PATTERNS = {"label": f"^{LABEL.pattern}$"}
 
-#: Problems that are none of our errors.
-_HTTP_MEANINGS = {
-    "bad-request": "Not an upgrade to WebSocket.",
-    "bad-handshake": "Not a handshake of WebSocket version 13.",
-    "not-found": "There is no such file.",
-    "too-large": "The body is larger than 1 MiB.",
-}
-
 _Requirements: TypeAlias = list[dict[str, list[str]]]
 _BEARER: _Requirements = [{"bearer": []}]
 _SECURITY: dict[Need, _Requirements] = {
@@ -212,8 +204,8 @@ def _failures(operation: Operation, denials: Iterable[type[ConfigServerError]]) 
     told: dict[int, dict[str, str]] = {}
     for error in dict.fromkeys((*operation.fails, *denials)):
         told.setdefault(_status(error), {})[_kind(error)] = _meaning(error)
-    for status, kind in operation.http_fails:
-        told.setdefault(status, {})[kind] = _HTTP_MEANINGS[kind]
+    for status, kind, meaning in operation.http_fails:
+        told.setdefault(status, {})[kind] = meaning
     told[500] = {"internal-error": "An unforeseen error; the log has it under the request's id."}
     return {str(status): _failure(status, told[status]) for status in sorted(told)}
 

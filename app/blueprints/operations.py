@@ -59,7 +59,7 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One route. `fails` are the errors beyond those that its place in the guard's table implies, `http_fails` the
-    problems (status and type) that are none of our errors.
+    problems (status, type, meaning) that are none of our errors.
 
     `parameters` are names of parameter components; `query` is the schema of the query, `more` what no schema holds.
     """
@@ -72,7 +72,7 @@ class Operation:
     query: type[Schema] | None = None
     more: tuple[Part, ...] = ()
     fails: tuple[type[ConfigServerError], ...] = ()
-    http_fails: tuple[tuple[int, str], ...] = ()
+    http_fails: tuple[tuple[int, str, str], ...] = ()
     body: Part | None = None
 
 
@@ -198,8 +198,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "config.file": Operation(
         "Configuration",
         "Read a plain file",
-        "A file that lies beside the configuration, such as a logback.xml. Placeholders and secret references in it "
-        "are filled from the configuration; with `Accept: application/octet-stream` its bytes come as they are. "
+        "A file that lies beside the configuration, such as a logback.xml. Its placeholders are filled from the "
+        "configuration; with `Accept: application/octet-stream` its bytes come as they are. "
         "Configuration files of other targets, and whatever lies in a dot-folder, do not exist here.",
         {
             200: Answer(
@@ -236,16 +236,22 @@ OPERATIONS: Mapping[str, Operation] = {
         {101: Answer("Upgraded.", {}, ("Sec-WebSocket-Protocol",))},
         more=(_SUBPROTOCOL, _ORIGIN),
         fails=(errors.BadInput, errors.Forbidden, errors.Overloaded, errors.RepositoryUnavailable),
-        http_fails=((400, "bad-handshake"), (400, "bad-request")),
+        http_fails=(
+            (400, "bad-request", "Not an upgrade to WebSocket."),
+            (400, "bad-handshake", "Not a handshake of WebSocket version 13."),
+        ),
     ),
     "admin.refresh": Operation(
         "Administration",
         "Fetch from Git now",
         "Asks every host to fetch, waits for this one, and tells where the default label stands then. Takes no body.",
         {
-            200: Answer("Fetched, and installed by the worker that answers.", json_of(RefreshSchema)),
+            200: Answer(
+                "A fetch has ended, and this worker has installed its result. If it failed, `stale` says so.",
+                json_of(RefreshSchema),
+            ),
             202: Answer(
-                "The fetch is still going on, or fails; what is told is the state so far.", json_of(RefreshSchema)
+                "The fetch takes longer and goes on; what is told is the state so far.", json_of(RefreshSchema)
             ),
         },
         fails=(errors.RepositoryUnavailable, errors.AuditUnavailable),
@@ -256,7 +262,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "A hint to fetch, for the webhook of a Git forge. " + _SIGNED,
         {202: Answer("Signed; a fetch will follow.", json_of(StatusSchema, {"status": "accepted"}))},
         fails=(errors.Unauthenticated, errors.NotFound),
-        http_fails=((413, "too-large"),),
+        http_fails=((413, "too-large", "The body is larger than 1 MiB."),),
         body={"content": {"*/*": {"schema": {}}}},
     ),
     "health.live": Operation(
@@ -283,8 +289,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "health.metrics": Operation(
         "Health",
         "Metrics of all workers",
-        "For Prometheus; OpenMetrics by `Accept`. Open to everybody where METRICS=public.",
+        "For Prometheus; OpenMetrics by `Accept`. Takes `config:view`, unless METRICS says `public` or names "
+        "a port: then it is there, without a token, and nowhere else.",
         {200: Answer("The scrape.", _text("text/plain", "config_server_cursor_seq 4.0\n"))},
+        http_fails=((404, "not-found", "METRICS names a port, and this is another."),),
     ),
     "docs.openapi": Operation(
         "Documentation",
@@ -304,6 +312,6 @@ OPERATIONS: Mapping[str, Operation] = {
         "Style, script and icon.",
         {200: Answer("The file.", {"*/*": {"schema": {"type": "string"}}}, ("ETag",))},
         more=(_ASSET,),
-        http_fails=((404, "not-found"),),
+        http_fails=((404, "not-found", "The page has no such file."),),
     ),
 }

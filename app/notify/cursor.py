@@ -63,7 +63,7 @@ def host_epoch() -> str:
 
 def epoch_number(epoch: str) -> int:
     digits = epoch.partition("-")[0]
-    return int(digits) if digits.isdigit() else 0
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,8 @@ class Cursor:
         """Raises ValueError on anything but a cursor of this schema version."""
         with _as_value_error():
             data = json.loads(text)
-            rev = Rev.parse(f"{data['epoch']}.{data['seq']}")
-            if data["v"] != 1 or rev is None or not isinstance(data["default_label"], str):
+            rev = Rev(data["epoch"], data["seq"])
+            if data["v"] != 1 or Rev.parse(str(rev)) != rev or not isinstance(data["default_label"], str):
                 raise ValueError("not a cursor of schema version 1")
             return cls(
                 rev,

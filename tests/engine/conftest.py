@@ -1,0 +1,28 @@
+"""One server for all tests that only add services of their own to its repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from devstack.bao import Bao
+from tests.engine.vault_proxy import VaultProxy, running_proxy
+from tests.issuer import LocalIssuer
+from tests.serving import Serving, serving
+
+
+@pytest.fixture(scope="session")
+def vault(bao: Bao) -> Iterator[VaultProxy]:
+    """The shared OpenBao, behind a proxy that counts."""
+    with running_proxy(bao) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer, vault: VaultProxy) -> Iterator[Serving]:
+    """A server on branch main, whose secrets are in the shared OpenBao; `release` is protected too."""
+    files = {"application.yml": "shared: 1\n"}
+    directory = tmp_path_factory.mktemp("bench")
+    with serving(directory, issuer, files, vault=vault, secret_labels=("release",)) as running:
+        yield running

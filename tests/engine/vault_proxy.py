@@ -1,0 +1,89 @@
+"""Stands between the server and a real OpenBao: counts what is asked, and can go away and come back."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from devstack.bao import Bao
+
+
+class VaultProxy:
+    """`asked` holds the path of every request that arrived; while `away` is set, callers find the line cut."""
+
+    def __init__(self, vault: Bao) -> None:
+        self._vault = vault
+        self.target = urlsplit(vault.address).netloc
+        self.address = ""
+        self.asked: list[str] = []
+        self.away = threading.Event()
+
+    @property
+    def role_id(self) -> str:
+        return self._vault.role_id
+
+    def secret_id(self) -> str:
+        return self._vault.secret_id()
+
+    def asked_for(self, path: str) -> int:
+        """How many requests named this secret."""
+        return sum(path in each for each in self.asked)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    proxy: VaultProxy
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, or Nagle costs 40 ms each
+    timeout = 5
+    server: _Server
+
+    def forward(self) -> None:
+        proxy = self.server.proxy
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        proxy.asked.append(self.path)
+        if proxy.away.is_set():
+            self.close_connection = True
+            return
+        status, kind, content = self._answer_of_vault(body)
+        with contextlib.suppress(ConnectionError):
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    def _answer_of_vault(self, body: bytes) -> tuple[int, str, bytes]:
+        with contextlib.closing(http.client.HTTPConnection(self.server.proxy.target, timeout=5)) as upstream:
+            names = ("X-Vault-Token", "X-Vault-Request", "Content-Type")
+            headers = {name: self.headers[name] for name in names if name in self.headers}
+            upstream.request(self.command, self.path, body, headers)
+            answer = upstream.getresponse()
+            return answer.status, answer.getheader("Content-Type", "application/json"), answer.read()
+
+    do_GET = do_POST = do_PUT = do_LIST = forward  # noqa: N815 - the names that http.server calls
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing on the console."""
+
+
+@contextlib.contextmanager
+def running_proxy(vault: Bao) -> Iterator[VaultProxy]:
+    server = _Server(("127.0.0.1", 0), _Handler)
+    proxy = server.proxy = VaultProxy(vault)
+    proxy.address = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,49 @@
+"""The documentation's links: every file and heading that a page points to is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "config").rglob("*.md")])
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as Git forges make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text())
+    broken = []
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached or page.suffix != ".md" or not page.is_file():
+            continue
+        reached.add(page)
+        names = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text())
+        targets = [(page.parent / name).resolve() for name in names]
+        waiting += [target / "README.md" if target.is_dir() else target for target in targets]
+    assert set(PAGES) == reached
+
+
+def test_every_dependency_has_its_reason() -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    packages = {re.split(r"[\[=]", line)[0] for line in lines if line and not line.startswith("#")}
+    page = (ROOT / "docs" / "adr" / "0002-dependencies.md").read_text()
+    assert set(re.findall(r"^\| ([\w-]+) \| .", page, re.MULTILINE)) - {"package"} == packages
