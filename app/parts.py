@@ -15,7 +15,7 @@ from app.secrets import SecretBackend, SecretDenied, SecretStore
 
 
 class MeasuredBackend:
-    """A SecretBackend whose reads are timed: `observe(outcome, seconds)`, outcome ok, denied or failed."""
+    """A SecretBackend whose reads are timed: `observe(outcome, seconds)`, outcome ok, denied or unavailable."""
 
     def __init__(self, backend: SecretBackend, observe: Callable[[str, float], None]) -> None:
         self._backend = backend
@@ -23,7 +23,7 @@ class MeasuredBackend:
 
     def read(self, path: SecretPath, version: int | None) -> tuple[Mapping[str, Json], int]:
         started = time.perf_counter()
-        outcome = "failed"
+        outcome = "unavailable"
         try:
             answer = self._backend.read(path, version)
             outcome = "ok"

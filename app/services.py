@@ -10,7 +10,21 @@ from functools import cached_property
 import structlog
 from prometheus_client import CollectorRegistry
 
-from app.access import Access, FileKeys, Issuer, Issuers, JwksKeys, Keys, Rbac, TokenVerifier, load_rbac
+from app.access import (
+    Access,
+    FileKeys,
+    Issuer,
+    Issuers,
+    JwksKeys,
+    Keys,
+    LocalTickets,
+    Rbac,
+    RedisTickets,
+    Revocations,
+    Tickets,
+    TokenVerifier,
+    load_rbac,
+)
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
 from app.effective import checked_search_path
@@ -34,7 +48,7 @@ from app.engine import (
     World,
 )
 from app.follower import Follower
-from app.model import StaleReason, View
+from app.model import Principal, StaleReason, View
 from app.notify import (
     Bus,
     ConfigChangeNotifier,
@@ -43,8 +57,13 @@ from app.notify import (
     Hints,
     LocalBus,
     LocalCursorStore,
+    LocalLeases,
+    LocalPresence,
+    Presence,
     RedisBus,
     RedisCursorStore,
+    RedisLeases,
+    RedisPresence,
     channel_of,
 )
 from app.observability import Health, Metrics
@@ -110,7 +129,7 @@ class Services:
             self._closing.callback(self.vault.close)
         self.bus.start(self._on_message)
         self._closing.callback(self.bus.close)
-        parts = (self.trail, self.audit, self.issuers, self.follower, self.secret_watch, self.scheduler)
+        parts = (self.trail, self.audit, self.issuers, self.presence, self.follower, self.secret_watch, self.scheduler)
         for part in parts:
             part.start()
             self._closing.callback(part.close)
@@ -372,24 +391,56 @@ class Services:
     def access(self) -> Access:
         settings = self.settings
         rbac = load_rbac(settings.rbac_file) if settings.rbac_file else Rbac(())
-        verifier = TokenVerifier(self.issuers, rbac)
+        verifier = TokenVerifier(self.issuers, rbac, revoked=self.revocations.is_revoked)
         return Access(verifier, envs_listed=bool(settings.envs), unscoped_read=settings.unscoped_read)
+
+    @cached_property
+    def revocations(self) -> Revocations:
+        return Revocations(
+            self.settings.data_dir / "revocations.json", self.link, on_change=self.notifier.wake_everyone
+        )
+
+    @cached_property
+    def tickets(self) -> Tickets:
+        return Tickets(LocalTickets() if self.link is None else RedisTickets(self.link))
+
+    @cached_property
+    def presence(self) -> Presence:
+        settings, link = self.settings, self.link
+        return Presence(
+            LocalPresence() if link is None else RedisPresence(link),
+            LocalLeases() if link is None else RedisLeases(link),
+            per_instance=settings.streams_per_instance,
+            per_subject=settings.streams_per_subject,
+        )
 
     @cached_property
     def streams(self) -> StreamPolicy:
         return StreamPolicy(
             engine=self.engine,
             frames=ChangeFrames(),
+            presence=self.presence,
             authorize=self.access.view,
+            verify=self.access.verifier.verify,
+            is_revoked=self.revocations.is_revoked,
             digest_key=derive(self._key, "stream digest"),
             heartbeat=self.timings.heartbeat,
+            limits=self.stream_limits,
             on_pushed=self.metrics.count_pushed,
             on_delivered=self._on_read,
+            on_denied=self._on_stream_denied,
         )
 
     @cached_property
     def stream_limits(self) -> StreamLimits:
-        return StreamLimits(frozenset(self.settings.allowed_origins), self.timings.stream_write)
+        timings = self.timings
+        return StreamLimits(
+            frozenset(self.settings.allowed_origins),
+            write_timeout=timings.stream_write,
+            max_age=timings.stream_age,
+            expiry_warning=timings.expiry_warning,
+            drain_seconds=timings.drain,
+        )
 
     @cached_property
     def trail(self) -> AuditTrail:
@@ -438,9 +489,22 @@ class Services:
 
     def _follow(self) -> bool:
         installed = self.installer.follow()
+        self.revocations.sync()
+        self._tell_staleness()
         if self.link is not None:
             self.metrics.set_bus_up(up=self.link.up)
         return installed
+
+    def _tell_staleness(self) -> None:
+        held_back = self.resolver.held_back()
+        reasons = {stale.reason for stale in held_back.values()}
+        if self.engine.installed:
+            reasons |= {stale.reason for stale in self.engine.world.stale}
+        if self.vault is not None and self.secrets.status()["state"] != "ok":
+            reasons.add(StaleReason.VAULT)
+        self.metrics.set_held_back(len(held_back))
+        for reason in StaleReason:
+            self.metrics.set_stale(reason, stale=reason in reasons)
 
     # What the parts tell
 
@@ -460,11 +524,22 @@ class Services:
             )
             self.audit.read(event, resolution.etag)
 
+    def _on_stream_denied(self, principal: Principal, topic: str, connection: str, address: str) -> None:
+        self.metrics.count_denial("forbidden")
+        self.audit.denied(
+            AuditEvent(
+                "stream.subscribe",
+                Outcome.DENIED,
+                request_id=connection,
+                subject=principal.subject,
+                issuer=principal.issuer,
+                target=topic,
+                address=address,
+            )
+        )
+
     def _on_installed(self, world: World, seconds: float, woken: int) -> None:
         self.metrics.set_cursor(world.rev.seq)
-        self.metrics.set_held_back(len(self.resolver.held_back()))
-        for reason in StaleReason:
-            self.metrics.set_stale(reason, stale=any(each.reason is reason for each in world.stale))
         self.metrics.observe_push(seconds)
         log.info("world.installed", rev=str(world.rev), woken=woken, seconds=round(seconds, 4))
 

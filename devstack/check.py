@@ -46,7 +46,7 @@ class Pasted:
             self._process = subprocess.Popen(
                 ["sh", "-c", command.text],
                 cwd=ROOT,
-                env=plain_environment(without=("BAO_", "VAULT_", "GIT_", "DEVSTACK_")),
+                env=plain_environment(without=("BAO_", "VAULT_", "GIT_")),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

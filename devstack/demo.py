@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from rich.markup import escape
 
 from devstack.check import Check, show
 from devstack.commands import commands
-from devstack.processes import MARK, NotReady, end_left_by
+from devstack.processes import NotReady, end_left_in
 from devstack.server import ROOT
 from devstack.stack import Stack
 
@@ -37,8 +36,7 @@ def main(check: bool, keep: bool, port: int, directory: Path) -> None:
     code = 0
     try:
         with _held(directory):
-            os.environ[MARK] = str(directory.resolve())
-            if left := end_left_by(os.environ[MARK]):
+            if left := end_left_in(directory):
                 console.print(f"Ended {left} processes that an earlier demo had left behind.")
             code = _run(console, Stack(directory.resolve(), port=port, keep=keep), check=check)
     except NotReady as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,8 +13,6 @@ from pathlib import Path
 
 import psutil
 
-#: Set in the environment of what a demo starts: the demo's directory. So the next one knows what a killed one left.
-MARK = "DEVSTACK_RUN"
 _PAUSE = 0.02  # seconds between two looks
 
 
@@ -35,21 +34,23 @@ def free_port(preferred: int = 0) -> int:
 
 
 def launch(command: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a process whose output is appended to `log`.
+    """Start a process whose output is appended to `log`; a file `pid` beside it tells who it is (see `end_left_in`).
 
     It leads a session of its own, so that Ctrl-C in the terminal reaches only us, who then end things in order.
     """
-    mark = {MARK: os.environ[MARK]} if MARK in os.environ else {}
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             list(command),
             cwd=cwd,
-            env={**env, **mark},
+            env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already: whoever waits for it will tell
+        log.with_name("pid").write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
+    return process
 
 
 def wait_ready(
@@ -77,24 +78,23 @@ def end(process: subprocess.Popen[bytes], *, timeout: float, by: signal.Signals 
     return process.wait()
 
 
-def end_left_by(mark: str) -> int:
-    """Kill what a demo of this mark left when it was itself killed; how many there were."""
-    left = [process for process in psutil.process_iter() if _mark_of(process) == mark]
+def end_left_in(directory: Path) -> int:
+    """Kill what a demo in this directory left when it was itself killed; how many processes there were.
+
+    Who stands in a `pid` file is ours only if it began when the file says: numbers are given again.
+    """
+    left: list[psutil.Process] = []
+    for record in directory.glob("*/pid"):
+        number, _, began = record.read_text().partition(" ")
+        with contextlib.suppress(psutil.NoSuchProcess, ValueError):
+            process = psutil.Process(int(number))
+            if process.create_time() == float(began):
+                left += [process, *process.children(recursive=True)]
     for process in left:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):  # its parent took it along
             process.kill()
-        except psutil.NoSuchProcess:
-            continue  # its parent took it along
     psutil.wait_procs(left, timeout=10)
     return len(left)
-
-
-def _mark_of(process: psutil.Process) -> str | None:
-    try:
-        mark = process.environ().get(MARK)
-    except (psutil.Error, OSError):
-        return None  # another user's, or gone
-    return str(mark) if mark is not None else None
 
 
 def tail(log: Path, size: int = 3000) -> str:

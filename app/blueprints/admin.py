@@ -11,7 +11,8 @@ from flask.typing import ResponseReturnValue
 
 from app.audit import AuditEvent, Outcome
 from app.engine import ConfigEngine
-from app.notify import HeadsFile
+from app.errors import RepositoryUnavailable
+from app.notify import HeadsFile, HostState
 
 #: How often heads.json is looked at while a refresh waits, in seconds.
 _LOOK = 0.02
@@ -30,32 +31,34 @@ def blueprint(
 
     def refresh() -> ResponseReturnValue:
         record(_refreshed())
-        fetched = _fetched_and_installed(engine, new_heads(), hint(), patience)
+        state = _answered(engine, new_heads(), hint(), patience)
+        if state is not None and state.git_failing_since:
+            raise RepositoryUnavailable("Git does not answer; the last commit goes on being served")
         world = engine.world
         head = world.heads.get(world.default_label)
         body = {
             "rev": str(world.rev),
             "label": world.default_label,
             "version": head.commit if head else "",
-            "fetched": fetched,
+            "fetched": state is not None,
             "stale": [each.as_json() for each in world.stale],
         }
-        return body, 200 if fetched else 202
+        return body, 202 if state is None else 200
 
     routes.post("/refresh")(refresh)
     return routes
 
 
-def _fetched_and_installed(engine: ConfigEngine, heads: HeadsFile, number: int, patience: float) -> bool:
-    """Whether, in time, a fetch that began after hint `number` has ended and this worker has installed its result."""
+def _answered(engine: ConfigEngine, heads: HeadsFile, number: int, patience: float) -> HostState | None:
+    """What the puller says once a fetch that began after hint `number` has ended and is installed here; or None."""
     deadline = time.monotonic() + patience
     pause = threading.Event()  # never set: a wait that lets other requests in
     while time.monotonic() < deadline:
         state = heads.read()
         if state is not None and state.hint >= number and engine.ready and engine.has(state.cursor.rev):
-            return True
+            return state
         pause.wait(_LOOK)
-    return False
+    return None
 
 
 def _refreshed() -> AuditEvent:

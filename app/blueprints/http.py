@@ -38,7 +38,7 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics) -> None:
                 request_id=g.request_id,
                 subject=principal.subject if principal else None,
                 issuer=principal.issuer if principal else None,
-                target=_target(),
+                target=g.get("topic") or _target(),
                 address=request.remote_addr,
             )
         )

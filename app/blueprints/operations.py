@@ -247,7 +247,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "Asks every host to fetch, waits for this one, and tells where the default label stands then. Takes no body.",
         {
             200: Answer(
-                "A fetch has ended, and this worker has installed its result. If it failed, `stale` says so.",
+                "A fetch has ended well, and this worker has installed its result.",
                 json_of(RefreshSchema),
             ),
             202: Answer(

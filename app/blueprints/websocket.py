@@ -79,6 +79,12 @@ def prepare(environ: dict[str, Any], write_timeout: float) -> None:
             environ[name] = StreamSocket(sock, send_all, write_timeout)
 
 
+def stream_socket(environ: dict[str, Any], write_timeout: float) -> StreamSocket | None:
+    """gunicorn's socket, to be written to by us alone; None under another server."""
+    sock = environ.get("gunicorn.socket")
+    return StreamSocket(sock, _send_all_gevent, write_timeout) if sock is not None else None
+
+
 def watch_peer(sock: socket.socket) -> None:
     """Let the kernel find out that a silent peer is gone."""
     if sock.family in {socket.AF_INET, socket.AF_INET6}:

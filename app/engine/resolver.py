@@ -200,14 +200,14 @@ class Resolver:
     ) -> Resolution:
         """The newest good version before the head, or `failure` again when there is none."""
         reason = StaleReason.SECRET if isinstance(failure, Denied) else StaleReason.INVALID
-        culprit = Announced(head.commit, head.at)
+        since = head.at
         for former in self._former_versions(head, target):
             try:
                 good = self._at(world, head, target, former.commit, protected=protected)
             except (BadConfiguration, SecretRefused, ObjectLost):
-                culprit = former if former.at else culprit
+                since = former.at or since
                 continue
-            return replace(good, stale=(Stale(reason, culprit.at, culprit.commit, str(failure)),))
+            return replace(good, stale=(Stale(reason, since, head.commit, str(failure)),))
         raise failure
 
     def _former_versions(self, head: Head, target: Target) -> Iterator[Announced]:

@@ -7,7 +7,7 @@ import hmac
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -64,6 +64,7 @@ class StreamPolicy:
     """What all streams of a worker share. `heartbeat` in seconds; `digest_key` keys the digest in SSE's event id.
 
     `verify` turns a token into a Principal (Unauthenticated if it is not good); `is_revoked` is asked at every wake-up.
+    `on_denied` is told (principal, topic as asked, connection id, address).
     """
 
     engine: ConfigEngine
@@ -77,6 +78,7 @@ class StreamPolicy:
     limits: StreamLimits
     on_pushed: Callable[[str], None]
     on_delivered: Callable[[ReadRequest, Resolution], None]
+    on_denied: Callable[[Principal, str, str, str], None]
 
 
 class StreamSession:
@@ -205,6 +207,8 @@ class StreamSession:
                 target = self.resolve(world, name)
                 self._authorized(target)
             except ConfigServerError as failure:
+                if isinstance(failure, Forbidden):
+                    self._policy.on_denied(self._principal, name, self._connection, self._address)
                 yield wire.error(code_of(failure), name, isinstance(failure, Unavailable))
                 continue
             if target not in self._held and len(self._held) >= wire.MAX_TOPICS:
@@ -216,10 +220,27 @@ class StreamSession:
         self._policy.presence.subscribed(self._connection, [target.topic for target in self._held])
         if fresh:
             installed = self._engine.world  # read after registering: what moves later is marked
+            self._take_over(installed, command)
             changes = list(self._changes(installed, fresh))
             yield wire.subscribed([target.topic for target in fresh], _mode(command, fresh, changes))
             yield from changes
             yield self._sync(installed)
+
+    def _take_over(self, world: World, command: Subscribe) -> None:
+        """A client that shows the digest of exactly what it would be sent now holds it already."""
+        if command.digest is None or any(command.topics.values()):
+            return
+        etags = {target: self._etag_now(world, target) for target in self._held}
+        if None not in etags.values() and hmac.compare_digest(self._digest_of(etags).encode(), command.digest.encode()):
+            for target, held in self._held.items():
+                held.etag = etags[target]
+
+    def _etag_now(self, world: World, target: Target) -> str | None:
+        try:
+            head, located = self._engine.target(world, target.service, target.envs, target.label)
+            return self._engine.current(world, located, head).resolution.etag
+        except ConfigServerError:
+            return None  # told as what it is when the topic is rendered
 
     def due(self) -> Iterator[Frame]:
         """What has moved since the last look, all of one revision, closed by `sync`; or the heartbeat."""
@@ -243,7 +264,10 @@ class StreamSession:
 
     def digest(self) -> str:
         """A keyed digest of what the client holds, for SSE's event id."""
-        held = sorted((target.topic, known.etag or "") for target, known in self._held.items())
+        return self._digest_of({target: held.etag for target, held in self._held.items()})
+
+    def _digest_of(self, etags: Mapping[Target, str | None]) -> str:
+        held = sorted((target.topic, etag or "") for target, etag in etags.items())
         return hmac.digest(self._policy.digest_key, repr(held).encode(), hashlib.sha256).hex()[:16]
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
@@ -350,7 +374,7 @@ def code_of(failure: ConfigServerError) -> str:
     """The error's name as the wire writes it: UnknownLabel -> unknown-label."""
     if isinstance(failure, BadInput):
         return "bad-topic"
-    name = type(failure).__name__
+    name = next(kind.__name__ for kind in type(failure).__mro__ if kind.__module__ == "app.errors")
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
 
 

@@ -109,6 +109,13 @@ class ConfigChangeNotifier:
             count += len(listeners)
         return count
 
+    def wake_everyone(self) -> None:
+        """Let every subscriber look around: something changed that is not about topics (a revocation)."""
+        with self._lock:
+            everyone = list(self._everyone)
+        for subscriber in everyone:
+            subscriber.wake.set()
+
     def drain(self) -> None:
         """The worker goes away: nobody may join, and everyone is woken to say goodbye."""
         with self._lock:

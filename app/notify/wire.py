@@ -134,12 +134,13 @@ def goodbye(code: int, retry_seconds: float) -> Frame:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """topic -> the etag that the client holds, or None."""
+    """topic -> the etag that the client holds, or None. `digest` is of what it held, from SSE's last event id."""
 
     topics: Mapping[str, str | None]
     since: str | None = None
     client: Mapping[str, str] = field(default_factory=dict)
     accepts_patches: bool = False
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from app.observability.multiprocess import collecting
 OTHER: Final = "other"
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-FETCH_OUTCOMES: Final = frozenset({"changed", "unchanged", "failed"})
-VAULT_OUTCOMES: Final = frozenset({"ok", "denied", "missing", "unavailable"})
+FETCH_OUTCOMES: Final = frozenset({"ok", "failed"})
+VAULT_OUTCOMES: Final = frozenset({"ok", "denied", "unavailable"})
 CACHES: Final = frozenset({"local", "shared", "parse"})
 TRANSPORTS: Final = frozenset({"websocket", "sse"})
-STREAM_OUTCOMES: Final = frozenset({"opened", "unauthenticated", "forbidden", "refused", "overloaded", "failed"})
+STREAM_OUTCOMES: Final = frozenset({"opened", "refused"})
 CHANGE_OPS: Final = frozenset({"put", "patch", "del", "state"})
 STALE_REASONS: Final = frozenset({"git", "vault", "invalid", "secret", "behind", "held"})
 DENIALS: Final = frozenset({"unauthenticated", "forbidden", "origin", "limit"})

@@ -139,7 +139,7 @@ class SecretStore:
             since, documents = self._degraded_since, len(self._entries)
         return {
             "state": "ok" if since is None else "degraded",
-            "since": None if since is None else datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds"),
+            "since": None if since is None else datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "breaker": self._breaker.state,
             "documents": documents,
         }

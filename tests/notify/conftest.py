@@ -7,7 +7,7 @@ import pytest
 
 from app.cache import RedisLink
 from app.notify import CursorStore, LocalCursorStore, RedisCursorStore
-
+from tests.notify.stage import Stage
 from tests.valkeys import link, make_link, own_valkey, valkey
 
 __all__ = ["link", "make_link", "own_valkey", "valkey"]
@@ -22,3 +22,7 @@ def store(request: pytest.FixtureRequest) -> CursorStore:
     return RedisCursorStore(redis_link, "default")
 
 
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with Stage(tmp_path) as running:
+        yield running

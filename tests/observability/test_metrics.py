@@ -13,7 +13,7 @@ from app.observability import Metrics
 from app.observability.flask_metrics import install
 
 VERBS: list[tuple[Callable[[Metrics], None], str, dict[str, str], float]] = [
-    (lambda m: m.observe_fetch("changed", 0.2), "git_fetches_total", {"outcome": "changed"}, 1),
+    (lambda m: m.observe_fetch("ok", 0.2), "git_fetches_total", {"outcome": "ok"}, 1),
     (lambda m: m.observe_fetch("failed", 0.2), "git_fetch_duration_seconds_count", {}, 1),
     (lambda m: m.set_last_fetch(1234.5), "git_last_success_timestamp_seconds", {}, 1234.5),
     (lambda m: m.observe_resolve(0.003), "resolve_duration_seconds_sum", {}, 0.003),

@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_a_scrape_adds_up_all_processes(run: dict[str, Any]) -> None:
     before = run["before"]
-    assert before['config_server_git_fetches_total{outcome="changed"}'] == PROCESSES
+    assert before['config_server_git_fetches_total{outcome="ok"}'] == PROCESSES
     assert before['config_server_cache_hits_total{cache="local"}'] == sum(range(PROCESSES + 1))
     assert before["config_server_git_fetch_duration_seconds_count"] == PROCESSES
     assert before["config_server_git_last_success_timestamp_seconds"] == 1000 + PROCESSES

@@ -21,7 +21,7 @@ from app.observability.multiprocess import FOLDED, fold_dead
 
 def work(metrics: Metrics, number: int) -> None:
     """What one worker counts in its life."""
-    metrics.observe_fetch("changed", 0.01 * number)
+    metrics.observe_fetch("ok", 0.01 * number)
     metrics.set_last_fetch(1000.0 + number)
     metrics.add_stream("sse", 2)
     metrics.set_cursor(number)

@@ -1,0 +1,123 @@
+"""A real engine over a real repository, moved by hand: no threads, no transport, no waiting."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from app.access.permissions import parse_grants
+from app.engine import Close, StreamPolicy, StreamSession
+from app.model import Principal
+from app.notify import Subscriber
+from app.notify.wire import Command, Frame, Subscribe, Unsubscribe
+from app.scheduler import Outcome
+from app.services import Services
+from app.settings import Settings, Timings
+from devstack.origin import OriginRepo
+from tests.protocol import validated
+
+FILES = {
+    "application.yml": "log: info\nshared: 1\n",
+    "pay.yml": "db:\n  pool: 5\n",
+    "pay-prod.properties": "db.url=${host:localhost}/x\n",
+    "shop.yml": "colour: red\n",
+}
+
+_connections = itertools.count(1)
+
+
+class Conversation:
+    """One client's stream. Every frame that it is told has passed the schema."""
+
+    def __init__(self, policy: StreamPolicy, principal: Principal) -> None:
+        self.policy = policy
+        self.subscriber = Subscriber(threading.Event())
+        assert policy.engine.notifier.join(self.subscriber)
+        self.session = StreamSession(policy, principal, self.subscriber, f"c{next(_connections)}")
+
+    def subscribe(self, *names: str) -> list[dict[str, Any]]:
+        """What a client is told that holds nothing of these topics."""
+        return self.resume(dict.fromkeys(names))
+
+    def resume(self, topics: dict[str, str | None]) -> list[dict[str, Any]]:
+        """What a client is told that holds these etags."""
+        return frames(self.session.handle(Subscribe(topics)))
+
+    def unsubscribe(self, *names: str) -> list[dict[str, Any]]:
+        return frames(self.session.handle(Unsubscribe(names)))
+
+    def due(self) -> list[dict[str, Any]]:
+        """What the stream says when it is woken."""
+        return frames(self.session.due())
+
+    def run(self, *opening: Command, messages: Iterable[str | bytes] = ()) -> Iterator[dict[str, Any] | Close]:
+        """The whole life of the stream, frame by frame; the client says `messages` at once."""
+        said = [list(messages)]
+        for item in self.session.run(opening, lambda: said.pop() if said else [], lambda: True):
+            yield item if isinstance(item, Close) else validated(item.text)
+
+    def leave(self) -> None:
+        self.policy.engine.notifier.leave(self.subscriber, list(self.session.targets))
+
+
+class Stage:
+    """`origin` is where the configuration is pushed; `services` is one worker that was made and not started."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.origin = OriginRepo(directory / "origin")
+        self.origin.write(FILES, message="first")
+        self._settings = Settings(
+            repo_url=self.origin.url,
+            jwt_issuer="https://issuer.example",
+            jwt_audience=("config-server",),
+            jwt_jwks_url="https://issuer.example/jwks.json",
+            data_dir=directory / "data",
+            timings=replace(Timings(), confirm_rewrite=0.0, heartbeat=60.0),
+            **settings,
+        )
+
+    def __enter__(self) -> Self:
+        self.services = Services(self._settings)
+        self.pull()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.services.repository.close()
+        self.services.metrics.close()
+
+    @property
+    def rev(self) -> str:
+        return str(self.services.engine.world.rev)
+
+    def push(self, files: dict[str, str | None], message: str = "a change") -> str:
+        """Commit, push, and let the worker follow. The id of the commit."""
+        commit = self.origin.write(files, message=message)
+        self.pull()
+        return commit
+
+    def pull(self) -> Outcome:
+        """Fetch, announce, install; twice when something must be seen twice."""
+        outcome = self.services.puller.tick()
+        if outcome is Outcome.SUSPECT:
+            outcome = self.services.puller.tick()
+        self.services.installer.follow()
+        return outcome
+
+    def connect(
+        self, scope: str = "config:read:*/*", *, lifetime: float = 3600.0, **policy: Any
+    ) -> Conversation:
+        """A client whose token holds these permissions and expires in `lifetime` seconds."""
+        principal = Principal("https://issuer.example", "ada", parse_grants(scope.split()), time.time() + lifetime)
+        return Conversation(replace(self.services.streams, **policy), principal)
+
+
+def frames(told: Iterable[Frame]) -> list[dict[str, Any]]:
+    return [validated(frame.text) for frame in told]
