@@ -148,6 +148,13 @@ class Services:
         self.bus.hint()
         return number
 
+    def revoke(self, kind: str, issuer: str | None, value: str) -> None:
+        """Refuse a token (jti) or subject (sub) for as long as a token may live."""
+        settings = self.settings
+        until = time.time() + settings.jwt_max_lifetime_seconds + settings.jwt_leeway_seconds
+        self.revocations.revoke(kind, issuer or settings.jwt_issuer, value, until)
+        self.bus.moved()
+
     def record(self, event: AuditEvent) -> None:
         """On disk before this returns: for what must not happen unrecorded. Raises AuditUnavailable."""
         self.trail.record(event, durable=True)

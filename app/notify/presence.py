@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 
@@ -45,6 +45,11 @@ class PresenceStore(Protocol):
 
     def write(self, records: Iterable[dict[str, Any]], gone: Iterable[str]) -> None: ...
 
+    def find(self, connection: str) -> dict[str, Any] | None: ...
+
+    def acknowledge(self, connection: str, topic: str, said: dict[str, str]) -> None:
+        """Note an ack that came by another way than the stream, perhaps to another worker."""
+
     def all(self) -> list[dict[str, Any]]: ...
 
 
@@ -53,14 +58,23 @@ class LocalPresence:
 
     def __init__(self) -> None:
         self._records: dict[str, dict[str, Any]] = {}
+        self._acks: dict[str, dict[str, dict[str, str]]] = {}
+
+    def find(self, connection: str) -> dict[str, Any] | None:
+        return self._records.get(connection)
+
+    def acknowledge(self, connection: str, topic: str, said: dict[str, str]) -> None:
+        self._acks.setdefault(connection, {})[topic] = said
 
     def write(self, records: Iterable[dict[str, Any]], gone: Iterable[str]) -> None:
         for name in gone:
             self._records.pop(name, None)
+            self._acks.pop(name, None)
         self._records.update({record["id"]: record for record in records})
 
     def all(self) -> list[dict[str, Any]]:
-        return list(self._records.values())
+        records = list(self._records.values())
+        return [{**each, "acks": {**each["acks"], **self._acks.get(each["id"], {})}} for each in records]
 
 
 class RedisPresence:
@@ -69,7 +83,19 @@ class RedisPresence:
     def __init__(self, link: RedisLink, clock: Callable[[], float] = time.time) -> None:
         self._link = link
         self._clock = clock
-        self._records, self._ends = link.key("streams"), link.key("streams:ends")
+        self._records, self._ends, self._acks = (link.key(name) for name in ("streams", "streams:ends", "streams:acks"))
+
+    def find(self, connection: str) -> dict[str, Any] | None:
+        try:
+            text = self._link.call(lambda client: cast("bytes | None", client.hget(self._records, connection)))
+        except BusUnavailable:
+            return None
+        record = json.loads(text) if text else {}
+        return record if record.get("v") == 1 else None
+
+    def acknowledge(self, connection: str, topic: str, said: dict[str, str]) -> None:
+        text = json.dumps({"topic": topic, **said})
+        self._quietly(lambda client: client.hset(self._acks, f"{connection} {topic}", text))
 
     def write(self, records: Iterable[dict[str, Any]], gone: Iterable[str]) -> None:
         texts = {record["id"]: json.dumps(record) for record in records}
@@ -83,25 +109,38 @@ class RedisPresence:
             if left:
                 pipeline.hdel(self._records, *left)
                 pipeline.zrem(self._ends, *left)
+                self._forget_acks(client, left)
             pipeline.execute()
 
         self._quietly(all_of_it)
 
     def all(self) -> list[dict[str, Any]]:
-        def living(client: Any) -> list[bytes | None]:
+        def living(client: Any) -> tuple[list[bytes], dict[bytes, bytes]]:
             dead = client.zrangebyscore(self._ends, "-inf", self._clock())
             if dead:
                 client.zrem(self._ends, *dead)
                 client.hdel(self._records, *dead)
-            values: list[bytes | None] = client.hvals(self._records)
-            return values
+                self._forget_acks(client, [name.decode() for name in dead])
+            return client.hvals(self._records), client.hgetall(self._acks)
 
         try:
-            found = self._link.call(living)
+            found, acks = self._link.call(living)
         except BusUnavailable:
             return []
-        records = [json.loads(text) for text in found if text]
-        return [record for record in records if record.get("v") == 1]
+        records = {record["id"]: record for record in map(json.loads, found) if record.get("v") == 1}
+        for name, text in acks.items():
+            record = records.get(name.decode().partition(" ")[0])
+            if record is not None:
+                said = json.loads(text)
+                record["acks"][said.pop("topic")] = said
+        return list(records.values())
+
+    def _forget_acks(self, client: Any, connections: list[str]) -> None:
+        """Acks by POST are few: one per change of an SSE client."""
+        gone = set(connections)
+        dead = [name for name in client.hkeys(self._acks) if name.decode().partition(" ")[0] in gone]
+        if dead:
+            client.hdel(self._acks, *dead)
 
     def _quietly(self, command: Callable[[Any], None]) -> None:
         try:
@@ -178,9 +217,16 @@ class Presence:
         """What the client did with a change; of topics that it does not subscribe to nothing is kept."""
         known = self._connections.get(connection)
         if known is not None and ack.topic in known.topics:
-            said = {"rev": ack.rev, "etag": ack.etag, "status": ack.status, "at": now_text()}
-            known.acks[ack.topic] = said | ({"reason": ack.reason} if ack.reason else {})
+            known.acks[ack.topic] = _said(ack)
             self._touch(connection)
+
+    def acknowledge_for(self, connection: str, subject: str, ack: Ack) -> bool:
+        """The same, said beside the stream (SSE) and perhaps to another worker. False unless the subject's own."""
+        record = self._store.find(connection)
+        if record is None or record["subject"] != subject or ack.topic not in record["topics"]:
+            return False
+        self._store.acknowledge(connection, ack.topic, _said(ack))
+        return True
 
     def depart(self, connection: str) -> None:
         with self._lock:
@@ -226,3 +272,8 @@ class Presence:
                 renew_at = time.monotonic() + LEASE_SECONDS / 3
             if everything or self._changed or self._gone:
                 self.flush(everything=everything)
+
+
+def _said(ack: Ack) -> dict[str, str]:
+    said = {"rev": ack.rev, "etag": ack.etag, "status": ack.status, "at": now_text()}
+    return said | ({"reason": ack.reason} if ack.reason else {})
