@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields
+from marshmallow.validate import Range
 
-from app.errors import SettingsError
-from app.model import LABEL, NAME
+from app.errors import BadInput, SettingsError
+from app.model import NAME, checked_label
 
 PREFIX = "CONFIG_SERVER_"
 
@@ -111,7 +115,7 @@ class Settings:
     timings: Timings = Timings()
 
     def __post_init__(self) -> None:
-        problems = list(_contradictions(self))
+        problems = [problem for _, problem in _contradictions(self)]
         if problems:
             raise SettingsError(problems)
 
@@ -123,24 +127,29 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
         """Read the environment; `given` (lower-case names) wins over it. Raises SettingsError listing every problem."""
         environ = os.environ if environ is None else environ
-        problems: list[str] = []
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"workers": _default_workers(environ)}
+        wrong: dict[str, str] = {}
         for name, read in READERS.items():
-            if name in given:
-                continue
             text = environ.get(PREFIX + name.upper(), "").strip()
-            if not text:
-                if name in REQUIRED:
-                    problems.append(f"{PREFIX}{name.upper()} is required")
+            if name in given or not text:
+                if name in REQUIRED - given.keys():
+                    wrong[name] = f"{PREFIX}{name.upper()} is required"
                 continue
             try:
                 values[name] = read(text)
             except (ValidationError, ValueError) as exc:
-                problems.append(f"{PREFIX}{name.upper()}: {_reason(exc)}")
-        problems.extend(_unknown(environ))
+                wrong[name] = f"{PREFIX}{name.upper()}: {_reason(exc)}"
+        problems = [*wrong.values(), *_unknown(environ)]
         if problems:
-            raise SettingsError(problems)
-        return cls(**{"workers": _default_workers(environ), **values, **given})
+            raise SettingsError([*problems, *_further({**values, **given}, wrong)])
+        return cls(**{**values, **given})
+
+
+def _further(values: Mapping[str, Any], wrong: Mapping[str, str]) -> Iterator[str]:
+    """Contradictions among what could be read. One that leans on a setting that could not may be none: left out."""
+    defaults = {each.name: None if each.default is MISSING else each.default for each in dataclass_fields(Settings)}
+    found = cast(Settings, SimpleNamespace(**{**defaults, **values}))
+    return (problem for names, problem in _contradictions(found) if not wrong.keys() & names)
 
 
 def _default_workers(environ: Mapping[str, str]) -> int:
@@ -149,31 +158,41 @@ def _default_workers(environ: Mapping[str, str]) -> int:
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
     """A misspelt setting must not be a silent default."""
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name[len(PREFIX) :].lower() not in {*READERS, *HANDED_DOWN}:
+    known = {PREFIX + name.upper() for name in (*READERS, *HANDED_DOWN)}
+    for name in sorted(environ.keys() - known):
+        if name.startswith(PREFIX):
             yield f"{name} is not a setting"
 
 
-def _contradictions(settings: Settings) -> Iterator[str]:
-    """Problems that only show when two settings are looked at together."""
-    if sum(map(bool, (settings.jwt_jwks_url, settings.jwt_public_key_file, settings.jwt_discovery))) != 1:
-        yield f"set exactly one of {PREFIX}JWT_JWKS_URL, {PREFIX}JWT_PUBLIC_KEY_FILE, {PREFIX}JWT_DISCOVERY=true"
+def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
+    """Problems that only show when settings are looked at together: which, and what is wrong."""
+    keys = ("jwt_jwks_url", "jwt_public_key_file", "jwt_discovery")
+    if sum(bool(getattr(settings, name)) for name in keys) != 1:
+        yield _among(keys, "set exactly one of {0}, {1}, {2}=true")
     if settings.redis_url and not settings.key_file:
-        yield f"{PREFIX}KEY_FILE is required with {PREFIX}REDIS_URL: all workers must share one key"
+        yield _among(("key_file", "redis_url"), "{0} is required with {1}: all workers must share one key")
     if settings.workers > 1 and not settings.redis_url:
-        yield f"{PREFIX}WORKERS={settings.workers} needs {PREFIX}REDIS_URL; without it everything runs in one worker"
+        count = settings.workers
+        yield _among(("workers", "redis_url"), f"{{0}}={count} needs {{1}}; without it everything runs in one worker")
     if settings.vault_addr:
         if not settings.vault_role_id:
-            yield f"{PREFIX}VAULT_ROLE_ID is required with {PREFIX}VAULT_ADDR"
+            yield _among(("vault_role_id", "vault_addr"), "{0} is required with {1}")
         if (settings.vault_secret_id is None) == (settings.vault_secret_id_file is None):
-            yield f"set one of {PREFIX}VAULT_SECRET_ID, {PREFIX}VAULT_SECRET_ID_FILE with {PREFIX}VAULT_ADDR"
+            login = ("vault_secret_id", "vault_secret_id_file", "vault_addr")
+            yield _among(login, "set one of {0}, {1} with {2}")
     if settings.vault_secret_id_wrapped and settings.workers > 1:
-        yield f"{PREFIX}VAULT_SECRET_ID_WRAPPED needs {PREFIX}WORKERS=1: a wrapping token opens once, for one worker"
+        names = ("vault_secret_id_wrapped", "workers")
+        yield _among(names, "{0} needs {1}=1: a wrapping token opens once, for one worker")
     if settings.webhook_secret and settings.webhook_secret_file:
-        yield f"set one of {PREFIX}WEBHOOK_SECRET, {PREFIX}WEBHOOK_SECRET_FILE"
+        yield _among(("webhook_secret", "webhook_secret_file"), "set one of {0}, {1}")
     for name in ("poll_seconds", "git_timeout_seconds", "git_clone_timeout_seconds", "secret_watch_seconds"):
         if getattr(settings, name) <= 0:
-            yield f"{PREFIX}{name.upper()} must be more than 0"
+            yield _among((name,), "{0} must be more than 0")
+
+
+def _among(names: Sequence[str], text: str) -> tuple[frozenset[str], str]:
+    """`text` with the names put in as the environment writes them."""
+    return frozenset(names), text.format(*(PREFIX + name.upper() for name in names))
 
 
 def _reason(exc: ValidationError | ValueError) -> str:
@@ -198,14 +217,39 @@ def _search_paths(text: str) -> tuple[str, ...]:
 
 
 def _label(text: str) -> str:
-    if not LABEL.fullmatch(text):
-        raise ValueError("is not the name of a branch or tag")
+    try:
+        return checked_label(text)
+    except BadInput as exc:
+        raise ValueError(exc.reason) from exc
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    return tuple(_label(name) for name in _listed(text))
+
+
+def _namespace(text: str) -> str:
+    """Part of every key in Redis, between braces."""
+    if not NAME.fullmatch(text):
+        raise ValueError("must match [A-Za-z0-9][A-Za-z0-9_.+@-]{0,127}")
     return text
+
+
+def _some(text: str) -> tuple[str, ...]:
+    names = _listed(text)
+    if not names:
+        raise ValueError("names nothing")
+    return names
 
 
 def _http_url(text: str) -> str:
     fields.Url(schemes={"http", "https"}, require_tld=False).deserialize(text)
     return text.rstrip("/")
+
+
+def _redis_url(text: str) -> str:
+    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("is not a URL of the form redis://, rediss:// or unix://")
+    return text
 
 
 def _readable_file(text: str) -> Path:
@@ -261,7 +305,7 @@ def _metrics(text: str) -> str:
 
 
 _text: Callable[[str], str] = str
-_number: Callable[[str], float] = fields.Float(allow_nan=False, validate=lambda value: value >= 0).deserialize
+_number: Callable[[str], float] = fields.Float(allow_nan=False, validate=Range(min=0)).deserialize
 _flag: Callable[[str], bool] = fields.Boolean().deserialize
 
 ASYMMETRIC = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
@@ -280,7 +324,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "poll_seconds": _number,
     "accept_empty": _flag,
     "pin_days": _number,
-    "namespace": _label,
+    "namespace": _namespace,
     "key_file": _readable_file,
     "git_username": _text,
     "git_password_file": _readable_file,
@@ -289,7 +333,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "git_ca_file": _readable_file,
     "git_timeout_seconds": _number,
     "git_clone_timeout_seconds": _number,
-    "redis_url": _text,
+    "redis_url": _redis_url,
     "bind": _text,
     "workers": _count,
     "vault_addr": _http_url,
@@ -302,19 +346,19 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "vault_cacert": _readable_file,
     "vault_mounts": _mounts,
     "secret_paths": _listed,
-    "secret_labels": _listed,
+    "secret_labels": _labels,
     "secret_ttl_seconds": _number,
     "secret_grace_seconds": _number,
     "secret_watch_seconds": _number,
     "jwt_issuer": _text,
-    "jwt_audience": _listed,
+    "jwt_audience": _some,
     "jwt_jwks_url": _http_url,
     "jwt_public_key_file": _readable_file,
     "jwt_discovery": _flag,
     "jwt_algorithms": _algorithms,
     "jwt_leeway_seconds": _number,
     "jwt_max_lifetime_seconds": _number,
-    "jwt_permission_claims": _listed,
+    "jwt_permission_claims": _some,
     "service_claim": _text,
     "env_claim": _text,
     "unscoped_read": _flag,

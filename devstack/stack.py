@@ -15,11 +15,11 @@ from typing import Self
 import hvac
 
 from devstack.bao import Bao
+from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo, git
 from devstack.processes import NotReady, free_port
 from devstack.server import PREFIX, ROOT, Server
 from devstack.valkey import Valkey
-from tests.issuer import LocalIssuer
 
 DEMO = ROOT / "config" / "demo"
 ENVS = ("production", "staging")

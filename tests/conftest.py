@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from devstack.bao import Bao, running_bao
-from tests.issuer import LocalIssuer
+from devstack.issuer import LocalIssuer
 from tests.no_skips import pytest_make_collect_report, pytest_runtest_makereport
 
 __all__ = ["bao", "pytest_make_collect_report", "pytest_runtest_makereport"]

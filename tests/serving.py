@@ -13,8 +13,8 @@ import httpx
 
 from app import ConfigServer
 from app.settings import Timings
+from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
-from tests.issuer import LocalIssuer
 
 Files: TypeAlias = Mapping[str, str | bytes | None]
 

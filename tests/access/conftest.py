@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from devstack.issuer import LocalIssuer
 from tests.access.support import Gate, opened
-from tests.issuer import LocalIssuer
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from jwt import PyJWS
 from app.access import Issuer, Issuers, JwksKeys, Keys, Rbac, TokenVerifier, install
 from app.errors import Unauthenticated
 from app.model import Principal
-from tests.issuer import LocalIssuer, SigningKey
+from devstack.issuer import LocalIssuer, SigningKey
 
 ALGORITHMS = ("RS256", "ES256")
 

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from app.access.fetch import checked_url, discovery_url, fetch_document, jwks_url_in
-from tests.issuer import LocalIssuer, Mode
+from devstack.issuer import LocalIssuer, Mode
 
 
 def test_a_document_is_fetched_whole(issuer: LocalIssuer) -> None:

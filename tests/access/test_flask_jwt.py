@@ -13,8 +13,8 @@ from flask_jwt_extended import create_access_token, current_user, get_jwt_identi
 from app.access import bearer_token
 from app.errors import Unauthenticated
 from app.model import Principal
+from devstack.issuer import LocalIssuer
 from tests.access.support import Gate, claims_of, hmac_signed, opened, unsigned
-from tests.issuer import LocalIssuer
 
 REVOKED = "revoked-id"
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.errors import Unauthenticated
+from devstack.issuer import LocalIssuer, SigningKey, new_key
 from tests.access.support import (
     Forge,
     Gate,
@@ -23,7 +24,6 @@ from tests.access.support import (
     unknown_kid,
     unsigned,
 )
-from tests.issuer import LocalIssuer, SigningKey, new_key
 
 
 def none_algorithm(issuer: LocalIssuer) -> str:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from app.access.jwk import ALGORITHMS, parse_jwks, parse_pem
-from tests.issuer import SigningKey, new_key
+from devstack.issuer import SigningKey, new_key
 
 BOTH = ("RS256", "ES256")
 

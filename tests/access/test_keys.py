@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from app.access import FileKeys, JwksKeys
+from devstack.issuer import DISCOVERY_PATH, LocalIssuer, Mode, new_key
 from tests.access.support import ALGORITHMS, Clock
-from tests.issuer import DISCOVERY_PATH, LocalIssuer, Mode, new_key
 from tests.support import eventually
 
 

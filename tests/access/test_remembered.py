@@ -10,8 +10,8 @@ import pytest
 
 from app.access.remembered import RememberedTokens
 from app.model import Principal
+from devstack.issuer import LocalIssuer
 from tests.access.support import opened
-from tests.issuer import LocalIssuer
 
 
 def named(subject: str) -> Principal:

@@ -12,6 +12,7 @@ from flask import Flask
 from app.access import FileKeys, Issuer, Issuers, JwksKeys, Rbac, TokenVerifier, install, load_rbac
 from app.errors import Unauthenticated
 from app.model import Grant, Principal
+from devstack.issuer import LocalIssuer, Mode, new_key
 from tests.access.support import (
     ALGORITHMS,
     Forge,
@@ -25,7 +26,6 @@ from tests.access.support import (
     refused,
     unknown_kid,
 )
-from tests.issuer import LocalIssuer, Mode, new_key
 from tests.support import eventually
 
 # --- good tokens ------------------------------------------------------------------------------------------------------

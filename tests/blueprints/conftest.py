@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.issuer import LocalIssuer
+from devstack.issuer import LocalIssuer
 from tests.serving import Serving, serving
 
 SHOP_YML = """\

@@ -20,8 +20,8 @@ from app import ConfigServer
 from app.blueprints.guard import ROUTES, Need
 from app.blueprints.openapi import SIGNATURES, path_of
 from app.blueprints.operations import OPERATIONS
+from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
-from tests.issuer import LocalIssuer
 
 SECRET = "a shared secret of the forge"
 FILES = {

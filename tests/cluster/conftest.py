@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from devstack.bao import Bao
+from devstack.issuer import LocalIssuer
 from devstack.server import Server
 from devstack.valkey import Valkey
 from tests.cluster.stack import Stack
-from tests.issuer import LocalIssuer
 
 NewStack = Callable[..., Stack]
 

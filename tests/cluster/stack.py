@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 
 from devstack.bao import Bao
+from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
 from devstack.server import Server
 from devstack.valkey import Valkey
 from tests.cluster.clients import ask
-from tests.issuer import LocalIssuer
 
 HOOK_SECRET = "the webhook's own secret"
 #: The same server on shorter durations: what takes it 20 seconds otherwise is seen within one or two.

@@ -44,7 +44,7 @@ class Demo:
 
 
 def belongs(process: psutil.Process, directory: str) -> bool:
-    """Whether it lives in the directory, or was told of it: Valkey overwrites its environment, gunicorn runs elsewhere."""
+    """Whether it lives there or was told of it: Valkey overwrites its environment, gunicorn lives elsewhere."""
     try:
         alive = process.status() != psutil.STATUS_ZOMBIE
         return alive and (process.cwd().startswith(directory) or directory in " ".join(process.environ().values()))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from devstack.bao import Bao
+from devstack.issuer import LocalIssuer
 from tests.engine.vault_proxy import VaultProxy, running_proxy
-from tests.issuer import LocalIssuer
 from tests.serving import Serving, serving
 
 

@@ -18,7 +18,7 @@ def events(stream: bytes) -> list[Event]:
     found: list[Event] = []
     kind, data, last_id = "", list[str](), ""
     for line in re.split(r"\r\n|\n|\r", stream.decode().removeprefix("\ufeff"))[:-1]:
-        field, colon, value = line.partition(":")
+        field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if not line:
             if data:
@@ -31,5 +31,5 @@ def events(stream: bytes) -> list[Event]:
         elif field == "id" and "\0" not in value:
             last_id = value
         else:
-            assert colon and not field, f"a field that we never send: {line!r}"
+            assert line.startswith(":"), f"a field that we never send: {line!r}"
     return found

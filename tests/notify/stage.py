@@ -111,9 +111,7 @@ class Stage:
         self.services.installer.follow()
         return outcome
 
-    def connect(
-        self, scope: str = "config:read:*/*", *, lifetime: float = 3600.0, **policy: Any
-    ) -> Conversation:
+    def connect(self, scope: str = "config:read:*/*", *, lifetime: float = 3600.0, **policy: Any) -> Conversation:
         """A client whose token holds these permissions and expires in `lifetime` seconds."""
         principal = Principal("https://issuer.example", "ada", parse_grants(scope.split()), time.time() + lifetime)
         return Conversation(replace(self.services.streams, **policy), principal)

@@ -100,8 +100,17 @@ def test_words_that_nobody_here_knows_are_ignored_and_the_next_one_is_heard(
     ear = listening.to(link)
     assert ear.next() == "moved"
     channel = channel_of(link, "default")
-    for word in (json.dumps({"v": 2, "hint": "fetch"}), "{", "[]", "null", b"\xff", "[" * 100_000, '{"v": "1"}', ""):
-        link.call(lambda client, word=word: client.publish(channel, word))
+    words: list[str | bytes] = [
+        json.dumps({"v": 2, "hint": "fetch"}),
+        "{",
+        "[]",
+        "null",
+        b"\xff",
+        "[" * 100_000,
+        '{"v": "1"}',
+        "",
+    ]
+    link.call(lambda client: [client.publish(channel, word) for word in words])
     link.call(lambda client: client.publish(channel, json.dumps({"v": 1, "hint": "fetch"})))
     assert ear.next() == "hint"
 

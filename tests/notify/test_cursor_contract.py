@@ -20,8 +20,12 @@ def test_a_new_store_holds_nothing(store: CursorStore) -> None:
 
 def test_what_is_seeded_is_read_back_whole(store: CursorStore) -> None:
     first = cursor(
-        main=LabelHead(RefKind.BRANCH, commit(2), 1, AT, (Announced(commit(1), AT),)),
-        **{"v1": LabelHead(RefKind.TAG, commit(1), 1, AT), "grüße/😀": head(3), "gone": head(None)},
+        labels={
+            "main": LabelHead(RefKind.BRANCH, commit(2), 1, AT, (Announced(commit(1), AT),)),
+            "v1": LabelHead(RefKind.TAG, commit(1), 1, AT),
+            "grüße/😀": head(3),
+            "gone": head(None),
+        }
     )
     assert store.seed(None, first)
     assert store.read() == first

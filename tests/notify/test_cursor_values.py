@@ -104,9 +104,8 @@ def test_a_deleted_label_that_comes_back_remembers_what_it_was() -> None:
 
 
 def test_a_cursor_is_read_back_whole() -> None:
-    whole = cursor(
-        9, main=head(1), gone=head(None), v1=LabelHead(RefKind.TAG, commit(3), 4, AT, (Announced(commit(2), AT),))
-    )
+    tag = LabelHead(RefKind.TAG, commit(3), 4, AT, (Announced(commit(2), AT),))
+    whole = cursor(9, labels={"main": head(1), "gone": head(None), "v1": tag})
     assert Cursor.loads(whole.dumps()) == whole
 
 

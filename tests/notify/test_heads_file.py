@@ -30,7 +30,7 @@ print("ready", flush=True)
 while True:
     number += 1
     labels = {f"label-{n}": head(n) for n in range(1, 1 + number % 50)}
-    file.write(HostState(cursor(number, **labels), None, None, number))
+    file.write(HostState(cursor(number, labels=labels), None, None, number))
 """
 
 #: Tries to write more than the disk takes.
@@ -42,7 +42,7 @@ from tests.notify.values import cursor, head
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 try:
-    HeadsFile(Path(sys.argv[1])).write(HostState(cursor(**{f"label-{n}": head(n) for n in range(100)})))
+    HeadsFile(Path(sys.argv[1])).write(HostState(cursor(labels={f"label-{n}": head(n) for n in range(100)})))
 except OSError as exc:
     print(exc.strerror)
 """

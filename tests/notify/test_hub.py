@@ -107,6 +107,7 @@ def test_the_last_who_leaves_leaves_nothing_behind(hub: ConfigChangeNotifier) ->
 
 
 def test_no_more_than_the_capacity_may_join(hub: ConfigChangeNotifier) -> None:
+    assert not hub.draining
     first = joined(hub)
     for _ in range(9):
         joined(hub)
@@ -126,7 +127,6 @@ def test_of_many_who_come_at_once_so_many_get_a_place_as_there_are(hub: ConfigCh
 
 def test_a_drain_wakes_everyone_and_lets_nobody_in(hub: ConfigChangeNotifier) -> None:
     listening, silent = joined(hub, PAY), joined(hub)
-    assert not hub.draining
     hub.drain()
     assert hub.draining
     assert woken(listening)
@@ -142,7 +142,9 @@ class _Listener:
     Half of the topics come and go; the last one stays, and its state must have been seen at the end.
     """
 
-    def __init__(self, hub: ConfigChangeNotifier, state: dict[Target, int], topics: list[Target], stays: Target) -> None:
+    def __init__(
+        self, hub: ConfigChangeNotifier, state: dict[Target, int], topics: list[Target], stays: Target
+    ) -> None:
         self._hub = hub
         self._state = state
         self._topics = topics

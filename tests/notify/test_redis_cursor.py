@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -123,9 +124,7 @@ def test_a_damaged_cursor_counts_as_an_emptied_store_and_can_be_seeded_anew(
     assert shared.read() == again
 
 
-def test_labels_that_were_lost_are_announced_again(
-    shared: RedisCursorStore, link: RedisLink, raw: redis.Redis
-) -> None:
+def test_labels_that_were_lost_are_announced_again(shared: RedisCursorStore, link: RedisLink, raw: redis.Redis) -> None:
     seeded(shared)
     raw.delete(key(link, "labels"))
     seen = reread(link)
@@ -190,7 +189,7 @@ def test_a_store_restored_from_an_older_copy_is_behind_what_was_seen(own_valkey:
 def test_every_method_says_so_when_redis_is_away(own_valkey: Valkey, make_link: MakeLink, method: str) -> None:
     store = RedisCursorStore(make_link(own_valkey), "default")
     own_valkey.stop()
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "read": lambda: store.read(),
         "seed": lambda: store.seed(None, cursor()),
         "announce": lambda: store.announce(cursor(), "main", head(2)),

@@ -5,18 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import pytest
 
 from app.effective import canonical
-from app.engine import Close
+from app.engine import Close, code_of
+from app.engine.vault_in import Denied
+from app.errors import (
+    BadConfiguration,
+    BadInput,
+    ConfigServerError,
+    Forbidden,
+    SecretRefused,
+    SecretsUnavailable,
+    UnknownLabel,
+)
 from app.model import Principal, View
 from app.notify import wire
 from app.notify.wire import Subscribe
-from tests.notify.stage import Conversation, Stage
+from app.repository.errors import GitFailed, ObjectLost
+from tests.notify.stage import Stage
+from tests.protocol import validated
 
 PAY, SHOP = "pay/prod/main", "shop/prod/main"
 PAY_DOC = {"log": "info", "shared": 1, "db": {"pool": 5, "url": "localhost/x"}}
@@ -25,7 +36,7 @@ Frames = list[dict[str, Any]]
 
 
 def types(told: Frames) -> list[str]:
-    return [frame.get("op", frame["type"]) for frame in told]
+    return [str(frame.get("op", frame["type"])) for frame in told]
 
 
 def only(told: Frames, op: str) -> dict[str, Any]:
@@ -278,13 +289,22 @@ def test_who_comes_while_an_older_version_is_served_is_told_so(stage: Stage) -> 
     assert types(stage.connect().resume({PAY: etag})) == ["subscribed", "state", "sync"]
 
 
-def test_a_topic_that_was_never_good_is_an_error_until_it_is(stage: Stage) -> None:
-    stage.push({"new.yml": "a: [\n"})
+def test_a_topic_with_nothing_good_is_an_error_until_there_is(stage: Stage) -> None:
+    """A tag has no last known good: it stands for one commit alone."""
+    good = stage.origin.head
+    stage.push({"pay.yml": "db:\n  pool: [\n"})
+    stage.origin.tag("v1")
+    stage.pull()
     client = stage.connect()
-    told = client.subscribe("new/prod/main")
-    assert types(told) == ["subscribed", "error", "sync"] or types(told) == ["subscribed", "put", "sync"]
-    stage.push({"new.yml": "a: 1\n"})
-    assert only(client.due(), "put")["doc"]["a"] == 1
+    told = client.subscribe("pay/prod/v1", SHOP)
+    assert types(told) == ["subscribed", "error", "put", "sync"]
+    assert told[1] == {"type": "error", "code": "bad-configuration", "topic": "pay/prod/v1", "retry": False}
+    stage.push({"application.yml": "log: debug\n"})
+    assert [frame.get("topic") for frame in client.due()] == [SHOP, None], "said once"
+    stage.origin.force(good)
+    stage.origin.tag("v1")
+    stage.pull()
+    assert [frame["topic"] for frame in client.due() if frame.get("op") == "put"].count("pay/prod/v1") == 1
 
 
 def test_a_deleted_branch_is_told_as_deleted_and_its_return_as_new(stage: Stage) -> None:
@@ -376,11 +396,28 @@ def test_the_digest_stands_for_what_is_held_whatever_the_order(stage: Stage) -> 
     assert one.session.digest() != before
 
 
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (Denied(("db.password",), in_use=True), "secret-refused"),
+        (SecretRefused(["db.password"]), "secret-refused"),
+        (ObjectLost("0" * 40), "repository-unavailable"),
+        (GitFailed("git ls-tree took longer than 10 s"), "repository-unavailable"),
+        (SecretsUnavailable("sealed"), "secrets-unavailable"),
+        (BadConfiguration("pay.yml", 3, "no"), "bad-configuration"),
+        (UnknownLabel("no such label"), "unknown-label"),
+        (Forbidden("no grant"), "forbidden"),
+        (BadInput("env", "is illegal"), "bad-topic"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_failure_is_told_by_its_public_name(failure: ConfigServerError, code: str) -> None:
+    """What Vault refuses and what policy refuses look alike; and how we are made is nobody's business."""
+    assert code_of(failure) == code
+    validated(wire.error(code_of(failure), PAY, False).text)
+
+
 # The life of a stream
-
-
-def conversation(client: Conversation, *, messages: list[str | bytes]) -> Iterator[dict[str, Any] | Close]:
-    return client.run(messages=messages)
 
 
 def test_a_stream_greets_answers_and_beats(stage: Stage) -> None:

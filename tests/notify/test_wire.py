@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from app.model import Stale, StaleReason
+from app.model import Json, Stale, StaleReason
 from app.notify import wire
 from app.notify.wire import BadFrame, Change, Frame, Subscribe, Unsubscribe, parse
 from tests.protocol import SCHEMA, validated
@@ -20,7 +20,7 @@ ETAG, OTHER_ETAG, SUM = "0123456789abcdef" * 2, "f" * 32, "a" * 64
 COMMIT, HEAD = "1" * 40, "2" * 40
 REV, AT, TOPIC = "1-0123abcd.42", "2025-01-02T03:04:05.678Z", "pay/prod,eu/release/2.1"
 STALE = (Stale(StaleReason.GIT, AT), Stale(StaleReason.INVALID, "2025-01-02T03:04:05+00:00", HEAD, "pay.yml:3: no"))
-ROUGH = {"a": {"b": [1, None, True, 1.5, "grüße 😀 \u2028 \n\r\0 \" \\ </script>"]}, "": [], "c": {}}
+ROUGH: Json = {"a": {"b": [1, None, True, 1.5, 'grüße 😀 \u2028 \n\r\0 " \\ </script>']}, "": [], "c": {}}
 
 FRAMES: dict[str, tuple[Callable[[], Frame], dict[str, Any]]] = {
     "hello": (lambda: wire.hello("c1", REV, 20), {"type": "hello", "conn": "c1", "rev": REV, "hb_ms": 20_000}),

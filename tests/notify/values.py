@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from app.model import RefKind, SecretPath
 from app.notify import Cursor, CursorStore, LabelHead, Rev
 from app.secrets import Known
@@ -19,13 +21,13 @@ def head(number: int | None, seq: int = 1) -> LabelHead:
     return LabelHead(RefKind.BRANCH, None if number is None else commit(number), seq, AT)
 
 
-def cursor(seq: int = 1, epoch: str = EPOCH, **labels: LabelHead) -> Cursor:
+def cursor(seq: int = 1, epoch: str = EPOCH, labels: Mapping[str, LabelHead] | None = None) -> Cursor:
     return Cursor(Rev(epoch, seq), "main", labels or {"main": head(1)}, {DATABASE: Known(3)})
 
 
 def seeded(store: CursorStore, **labels: LabelHead) -> Cursor:
     """The store with a first cursor in it, as read."""
-    assert store.seed(None, cursor(**labels))
+    assert store.seed(None, cursor(labels=labels))
     return standing(store)
 
 
