@@ -13,6 +13,10 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 
+#: How long closing waits for the tick under way, in seconds.
+CLOSE_SECONDS = 5.0
+
+
 class Outcome(StrEnum):
     """How a tick ended, which decides when the next one comes."""
 
@@ -82,11 +86,14 @@ class Scheduler:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the tick under way, and give the lock to another worker."""
+        """Stop after the tick under way, and give the lock to another worker.
+
+        A tick that takes longer (a first clone) ends with the process; who takes over ends what it left running.
+        """
         self._stop.set()
         self._poked.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(CLOSE_SECONDS)
 
     def wake(self) -> None:
         """Tick soon. Costs nothing in a worker that stands by: the puller hears the same word."""
@@ -142,8 +149,8 @@ class Scheduler:
     def _heartbeat(self) -> None:
         try:
             self._lock.heartbeat()
-        except OSError as exc:  # it is for the status page; who holds the lock is the kernel's knowledge
-            log.warning("scheduler.heartbeat_failed", extra={"reason": exc.strerror})
+        except OSError:  # it is for the status page; who holds the lock is the kernel's knowledge
+            log.warning("scheduler.heartbeat_failed", exc_info=True)
 
     def _safely(self) -> Outcome:
         try:

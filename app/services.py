@@ -127,12 +127,12 @@ class Services:
         self._closing.callback(self.repository.close)
         if self.vault is not None:
             self._closing.callback(self.vault.close)
-        self.bus.start(self._on_message)
-        self._closing.callback(self.bus.close)
         parts = (self.trail, self.audit, self.issuers, self.presence, self.follower, self.secret_watch, self.scheduler)
         for part in parts:
             part.start()
             self._closing.callback(part.close)
+        self.bus.start(self._on_message)
+        self._closing.callback(self.bus.close)
 
     def drain(self) -> None:
         """Say goodbye to every stream and answer every long poll; new ones are refused."""
@@ -307,7 +307,6 @@ class Services:
                 etag_key=derive(self._key, "file etag"),
             ),
             self.notifier,
-            self.secrets,
             hint=self.hint,
             on_read=self._on_read,
             on_waiting=self.metrics.add_long_poll,

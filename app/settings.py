@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError, fields
 from marshmallow.validate import Range
 
+from app.effective import checked_search_path
 from app.errors import BadInput, SettingsError
 from app.model import NAME, checked_label
 
@@ -213,7 +214,7 @@ def _env_names(text: str) -> tuple[str, ...]:
 
 def _search_paths(text: str) -> tuple[str, ...]:
     """Comma-separated folders; `.` or `/` stands for the root."""
-    return tuple("" if part in {".", "/"} else part for part in _listed(text)) or ("",)
+    return tuple(checked_search_path("" if part in {".", "/"} else part) for part in _listed(text)) or ("",)
 
 
 def _label(text: str) -> str:
@@ -249,6 +250,13 @@ def _http_url(text: str) -> str:
 def _redis_url(text: str) -> str:
     if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("is not a URL of the form redis://, rediss:// or unix://")
+    return text
+
+
+def _bind(text: str) -> str:
+    _, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ValueError("is not host:port")
     return text
 
 
@@ -334,7 +342,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "git_timeout_seconds": _number,
     "git_clone_timeout_seconds": _number,
     "redis_url": _redis_url,
-    "bind": _text,
+    "bind": _bind,
     "workers": _count,
     "vault_addr": _http_url,
     "vault_auth_mount": _text,

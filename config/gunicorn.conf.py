@@ -39,22 +39,7 @@ def _setting(name: str, default: str) -> str:
 
 
 def _number(name: str, default: int) -> int:
-    text = _setting(name, str(default))
-    if not text.isdigit() or int(text) < 1:
-        sys.exit(f"CONFIG_SERVER_{name}: {text!r} is not a number from 1 up")
-    return int(text)
-
-
-def _workers() -> int:
-    """The number of workers; more than one needs Redis to agree on a cursor."""
-    redis = _setting("REDIS_URL", "")
-    number = _number("WORKERS", (os.cpu_count() or 1) if redis else 1)
-    if number > 1 and not redis:
-        sys.exit(
-            f"CONFIG_SERVER_WORKERS={number} needs CONFIG_SERVER_REDIS_URL: without Redis the workers would not tell "
-            "each other of changes. Set the URL, or CONFIG_SERVER_WORKERS=1."
-        )
-    return number
+    return int(_setting(name, str(default)))
 
 
 def _metrics_directory() -> str:
@@ -134,7 +119,7 @@ _raise_descriptor_limit(_streams + RESERVE + 500)
 wsgi_app = "wsgi:app"
 chdir = str(ROOT)
 bind = _addresses()
-workers = _workers()
+workers = _number("WORKERS", (os.cpu_count() or 1) if _setting("REDIS_URL", "") else 1)
 worker_connections = _streams + RESERVE
 max_requests = 0  # a recycled worker would drop its streams
 keepalive = 65  # seconds; longer than the 60 of common proxies. 0 or 1 would leave request heads without a timeout
@@ -162,8 +147,6 @@ from app.observability.logs import configure_logging
 from app.observability.multiprocess import fold_dead
 
 loglevel = _setting("LOG_LEVEL", "info").lower()
-if loglevel not in Logger.LOG_LEVELS:
-    sys.exit(f"CONFIG_SERVER_LOG_LEVEL: {loglevel!r} is none of {', '.join(reversed(Logger.LOG_LEVELS))}")
 
 
 class JsonLogger(Logger):

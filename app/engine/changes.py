@@ -41,6 +41,8 @@ class ChangeFrames:
         half of the document; else as the whole document.
         """
         resolution = current.resolution
+        if base is not None and self._known.get((resolution.target, view, base)) is None:
+            base = None  # a client may claim to hold anything: what is not known here must not fill the cache
         key = (
             resolution.target,
             view,

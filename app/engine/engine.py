@@ -15,9 +15,8 @@ from app.engine.resolver import Resolution, Resolver
 from app.engine.targets import Targets
 from app.engine.world import Head, World
 from app.errors import Behind, Overloaded, RepositoryUnavailable, UnknownTarget
-from app.model import Stale, StaleReason, Target
+from app.model import Stale, Target
 from app.notify import ConfigChangeNotifier, Rev, Subscriber
-from app.secrets import SecretStore
 
 #: A slice of work before the worker looks after its requests again, in seconds.
 SLICE = 0.02
@@ -55,7 +54,6 @@ class ConfigEngine:
         resolver: Resolver,
         files: PlainFiles,
         notifier: ConfigChangeNotifier,
-        store: SecretStore,
         *,
         hint: Callable[[], object],
         on_read: Callable[[ReadRequest, Resolution], None],
@@ -67,7 +65,6 @@ class ConfigEngine:
         self._resolver = resolver
         self._files = files
         self.notifier = notifier
-        self._store = store
         self._hint = hint
         self._on_read = on_read
         self._on_waiting = on_waiting
@@ -140,7 +137,7 @@ class ConfigEngine:
         resolution = self._resolver.resolve(world, head, target, protected=protected)
         if not self._accept_empty and not self._configures(resolution):
             raise UnknownTarget("nothing configures this service")
-        stale = (*resolution.stale, *world.stale, *self._vault_stale(resolution))
+        stale = (*resolution.stale, *world.stale, *self._resolver.vault_stale(resolution))
         return Current(resolution, stale, rewritten=head.rewritten)
 
     def recent(self, label: str) -> list[Target]:
@@ -183,11 +180,6 @@ class ConfigEngine:
         body = write(request, current.resolution, current.stale)
         self._written.put(key, _Written(current.resolution, current.stale, body))
         return body
-
-    def _vault_stale(self, resolution: Resolution) -> Iterator[Stale]:
-        if resolution.secrets.stale:
-            since = self._store.status()["since"]
-            yield Stale(StaleReason.VAULT, str(since or ""))
 
     def _configures(self, resolution: Resolution) -> bool:
         service = resolution.target.service

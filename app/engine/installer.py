@@ -106,9 +106,11 @@ class Installer:
         default = world.heads.get(world.default_label)
         if default is not None:
             self._trees.at(default.commit)  # read now, so that the first request does not wait for it
+        looked_at = set(self._engine.notifier.targets())
         moved = self._moved(former, world) if former else set()
         self._engine.swap(world)
-        return self._engine.notifier.wake(moved)
+        subscribed_meanwhile = set(self._engine.notifier.targets()) - looked_at  # they may have read the former world
+        return self._engine.notifier.wake(moved | subscribed_meanwhile)
 
     def _moved(self, former: World, world: World) -> set[Target]:
         if former.stale != world.stale or former.rev.epoch != world.rev.epoch:
@@ -152,7 +154,8 @@ class Installer:
         return touched
 
     def _touched_by_secrets(self, former: World, world: World) -> set[Target]:
-        rotated = {path for path, known in world.secrets.items() if former.secrets.get(path, known) != known}
+        """A path that `former` does not know was adopted since, at a version that may have been left already."""
+        rotated = {path for path, known in world.secrets.items() if former.secrets.get(path) != known}
         if not rotated:
             return set()
         return {target for target in self._engine.notifier.targets() if rotated & set(self._paths(former, target))}

@@ -84,7 +84,7 @@ class Puller:
     def tick(self) -> Outcome:
         """Fetch once. Raises nothing that an unreachable Git or Redis causes."""
         hint = self._hints.last()
-        store, before, lost = self._read_cursor()
+        shared = self._read_shared()
         started = time.perf_counter()
         try:
             refs = self._repository.fetch()
@@ -95,16 +95,43 @@ class Puller:
             return Outcome.FAILED
         self._on_fetched("ok", time.perf_counter() - started)
         try:
-            outcome = self._announce(store, before, refs, lost=lost)
-            now = store.read()
-            adopted = store.in_use()
+            outcome, now = self._tell_everybody(shared, refs)
         except BusUnavailable:
-            return Outcome.AGAIN  # Redis went away in between; the next round announces to this host alone
+            outcome, now = self._tell_this_host(refs)
         if now is not None and outcome is not Outcome.AGAIN:
-            self._write(HostState(replace(now, secrets=adopted), None, self._seen_after(store, now), hint))
+            seen = self._seen if now.rev.is_host_local else now.rev
+            self._write(HostState(now, None, seen, hint))
         if outcome is Outcome.UNCHANGED:
             self._tidy()
         return outcome
+
+    def _read_shared(self) -> Cursor | BusUnavailable | None:
+        """What is announced before the fetch; None when nothing is, the error when nobody can say."""
+        try:
+            return self._store.read()
+        except BusUnavailable as away:
+            return away
+
+    def _tell_everybody(self, before: Cursor | BusUnavailable | None, refs: Refs) -> tuple[Outcome, Cursor | None]:
+        """Announce to all hosts. Raises BusUnavailable when Redis is away, or takes no writes."""
+        if isinstance(before, BusUnavailable):
+            raise before
+        if before is None or before.is_behind(self._seen):
+            outcome = Outcome.MOVED if self._store.seed(before, self._seed(before, refs)) else Outcome.AGAIN
+        else:
+            outcome = self._announce(self._store, before, refs)
+        now, adopted = self._store.read(), self._store.in_use()
+        self._alone = None
+        return outcome, replace(now, secrets=adopted) if now else None
+
+    def _tell_this_host(self, refs: Refs) -> tuple[Outcome, Cursor | None]:
+        """While Redis is away: the same heads, numbered by this host alone."""
+        if self._alone is None:
+            known = self._state.cursor if self._state else self._seed(None, refs)
+            self._alone = LocalCursorStore(replace(known, rev=Rev(host_epoch(), 1)))
+        before = self._alone.read()
+        outcome = self._announce(self._alone, before, refs) if before else Outcome.AGAIN
+        return outcome, self._alone.read()
 
     def _tidy(self) -> None:
         """In a quiet moment, about once an hour: let Git pack the mirror, and let go of commits pinned long ago."""
@@ -116,23 +143,6 @@ class Puller:
             except RepositoryUnavailable as failure:
                 log.warning("git.not_tidied", reason=str(failure))
 
-    def _read_cursor(self) -> tuple[CursorStore, Cursor | None, bool]:
-        """The store to announce to, what it holds, and whether it has lost what this host has seen there."""
-        try:
-            shared = self._store.read()
-        except BusUnavailable:
-            if self._alone is None:
-                self._alone = self._host_store()
-            return self._alone, self._alone.read(), False
-        self._alone = None
-        lost = shared is None or shared.is_behind(self._seen)
-        return self._store, shared, lost
-
-    def _host_store(self) -> LocalCursorStore:
-        """While Redis is away: the same heads, numbered by this host alone."""
-        known = self._state.cursor if self._state else None
-        return LocalCursorStore(replace(known, rev=Rev(host_epoch(), 1)) if known else None)
-
     @property
     def _seen(self) -> Rev | None:
         """The highest shared rev that this host knows of: written down, or installed from a word of another host."""
@@ -141,12 +151,7 @@ class Puller:
             return written
         return max(written, installed, key=Rev.rank) if written else installed
 
-    def _seen_after(self, store: CursorStore, now: Cursor) -> Rev | None:
-        return now.rev if store is self._store else self._seen
-
-    def _announce(self, store: CursorStore, before: Cursor | None, refs: Refs, *, lost: bool) -> Outcome:
-        if before is None or lost:
-            return Outcome.MOVED if store.seed(before, self._seed(before, refs)) else Outcome.AGAIN
+    def _announce(self, store: CursorStore, before: Cursor, refs: Refs) -> Outcome:
         moves = [move for move in self._moves(before, refs) if self._is_certain(move)]
         for move in moves:
             if not store.announce(before, move.label, move.head):
@@ -158,17 +163,18 @@ class Puller:
 
     def _seed(self, before: Cursor | None, refs: Refs) -> Cursor:
         """A new epoch from what was just fetched; former heads and secrets' versions as far as this host knows them."""
-        known = before or (self._state.cursor if self._state else None)
+        mine = self._state.cursor if self._state else None
+        known = mine or before
         at = now_text()
-        labels = {
-            name: replace(((known and known.labels.get(name)) or _NOWHERE).moved(kind, commit, at), seq=1)
-            for name, (kind, commit) in _wanted(refs).items()
-        }
-        known_revs = [rev for rev in (self._seen, before.rev if before else None) if rev]
-        above = max(known_revs, key=Rev.rank).epoch if known_revs else ""
-        default = self._default(known, refs)
-        secrets = known.secrets if known else {}
-        return Cursor(Rev(new_epoch(above), 1), default, labels, secrets)
+        labels: dict[str, LabelHead] = {}
+        for name, (kind, commit) in _wanted(refs).items():
+            standing = (known.labels.get(name) if known else None) or _NOWHERE
+            head = standing if standing.commit == commit else standing.moved(kind, commit, at)
+            labels[name] = replace(head, seq=1)
+        secrets = {**(before.secrets if before else {}), **(mine.secrets if mine else {})}
+        revs = [rev for rev in (self._seen, before.rev if before else None) if rev]
+        above = max(revs, key=Rev.rank).epoch if revs else ""
+        return Cursor(Rev(new_epoch(above), 1), self._default(known, refs), labels, secrets)
 
     def _default(self, known: Cursor | None, refs: Refs) -> str:
         """The setting, else what was resolved before (a remote that switches its HEAD moves nobody), else its HEAD."""

@@ -136,6 +136,12 @@ class Resolver:
         """A new epoch has begun: the versions of secrets are agreed upon anew."""
         self._reader.forget_adopted()
 
+    def vault_stale(self, resolution: Resolution) -> tuple[Stale, ...]:
+        """Told of an answer whose secrets come from memory because Vault does not answer."""
+        if not resolution.secrets.stale:
+            return ()
+        return (Stale(StaleReason.VAULT, self._reader.unavailable_since()),)
+
     def inputs(self, target: Target) -> tuple[str, ...]:
         """Every path whose change can change this target, absent files too."""
         return tuple(candidate.path for candidate in self._loader.candidates(target))
@@ -224,7 +230,7 @@ class Resolver:
         if served is None:
             raise SecretsUnavailable("the secrets of this configuration cannot be read at the moment")
         secrets = self._reader.read(served.effective, world.secrets)
-        stale = Stale(StaleReason.VAULT, head.at, head.commit)
+        stale = Stale(StaleReason.VAULT, self._reader.unavailable_since(), head.commit)
         etag = self._etag(served.effective, secrets)
         return replace(served, secrets=secrets, head=head.commit, etag=etag, stale=(stale,))
 

@@ -201,11 +201,10 @@ class StreamSession:
         if instance and not self._policy.presence.identify(self._connection, instance, command.client.get("version")):
             self._closing = Close(wire.CLOSE_LIMIT, "this instance holds as many streams as it may")
             return
-        fresh: list[Target] = []
+        fresh: dict[Target, None] = {}  # in order, and once: `pay/prod` and `pay/prod/main` may be one topic
         for name, etag in command.topics.items():
             try:
                 target = self.resolve(world, name)
-                self._authorized(target)
             except ConfigServerError as failure:
                 if isinstance(failure, Forbidden):
                     self._policy.on_denied(self._principal, name, self._connection, self._address)
@@ -216,13 +215,13 @@ class StreamSession:
                 continue
             self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
             self._held[target] = _Held(etag)
-            fresh.append(target)
+            fresh[target] = None
         self._policy.presence.subscribed(self._connection, [target.topic for target in self._held])
         if fresh:
             installed = self._engine.world  # read after registering: what moves later is marked
             self._take_over(installed, command)
             changes = list(self._changes(installed, fresh))
-            yield wire.subscribed([target.topic for target in fresh], _mode(command, fresh, changes))
+            yield wire.subscribed([target.topic for target in fresh], _mode(command, len(fresh), changes))
             yield from changes
             yield self._sync(installed)
 
@@ -256,11 +255,17 @@ class StreamSession:
                 yield self._sync(world)
 
     def resolve(self, world: World, name: str) -> Target:
-        """`service/env/label` (the label may be left out, and may hold slashes) as a Target. Raises BadInput."""
+        """`service/env/label` (the label may be left out, and may hold slashes) as a Target.
+
+        Raises BadInput; Forbidden before anything is looked up, so that who may not see a service learns no labels
+        either; UnknownLabel, UnknownTarget.
+        """
         service, _, rest = name.partition("/")
         env, _, label = rest.partition("/")
-        checked = checked_service(service), checked_envs(env), checked_label(label) if label else None
-        return self._engine.target(world, *checked)[1]
+        checked_service(service)
+        envs, wanted = checked_envs(env), checked_label(label) if label else None
+        self._view(service, envs)
+        return self._engine.target(world, service, envs, wanted)[1]
 
     def digest(self) -> str:
         """A keyed digest of what the client holds, for SSE's event id."""
@@ -271,8 +276,8 @@ class StreamSession:
         return hmac.digest(self._policy.digest_key, repr(held).encode(), hashlib.sha256).hex()[:16]
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
-        names = set(command.topics)
-        for target in [target for target in self._held if target.topic in names]:
+        names, default = set(command.topics), self._engine.world.default_label
+        for target in [target for target in self._held if not names.isdisjoint(_names(target, default))]:
             self._drop(target)
         self._policy.presence.subscribed(self._connection, [target.topic for target in self._held])
 
@@ -288,7 +293,7 @@ class StreamSession:
 
     def _change(self, world: World, target: Target, held: _Held) -> Frame | None:
         try:
-            view = self._authorized(target)
+            view = self._view(target.service, target.envs)
             head, located = self._engine.target(world, target.service, target.envs, target.label)
             current = self._engine.current(world, located, head)
             frame = self._frame(current, view, held)
@@ -327,8 +332,8 @@ class StreamSession:
             address=self._address,
         )
 
-    def _authorized(self, target: Target) -> View:
-        view = self._policy.authorize(self._principal, target.service, target.envs)
+    def _view(self, service: str, envs: tuple[str, ...]) -> View:
+        view = self._policy.authorize(self._principal, service, envs)
         if view is None:
             raise Forbidden("no grant covers this topic")
         return view
@@ -378,7 +383,12 @@ def code_of(failure: ConfigServerError) -> str:
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
 
 
-def _mode(command: Subscribe, fresh: Sequence[Target], changes: Sequence[Frame]) -> str:
+def _names(target: Target, default_label: str) -> tuple[str, ...]:
+    """What a client may call this topic."""
+    return (target.topic, f"{target.service}/{target.env}") if target.label == default_label else (target.topic,)
+
+
+def _mode(command: Subscribe, topics: int, changes: Sequence[Frame]) -> str:
     if not changes:
         return "none"
-    return "changes" if any(command.topics.values()) or len(changes) < len(fresh) else "full"
+    return "changes" if any(command.topics.values()) or len(changes) < topics else "full"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.cache import LocalCache
 from app.errors import BusUnavailable, SecretRefused
 from app.model import Effective, Json, Reference, Secret, SecretPath, Target
-from app.notify import CursorStore
+from app.notify import CursorStore, now_text
 from app.secrets import Known, PathPolicy, SecretDenied, SecretStore, value_of
 
 
@@ -129,6 +129,10 @@ class SecretReader:
         if agreed is not None:
             self._adopted.put(path, agreed)
         return self._store.get(path, (agreed or found).version)
+
+    def unavailable_since(self) -> str:
+        """Since when Vault does not answer (RFC 3339); this moment, if it has just come back."""
+        return str(self._store.status()["since"] or now_text())
 
     def forget_adopted(self) -> None:
         """A new epoch has begun: versions are agreed upon anew."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -305,6 +306,16 @@ def test_a_topic_with_nothing_good_is_an_error_until_there_is(stage: Stage) -> N
     stage.origin.tag("v1")
     stage.pull()
     assert [frame["topic"] for frame in client.due() if frame.get("op") == "put"].count("pay/prod/v1") == 1
+
+
+def test_a_service_that_nobody_configures_is_told_as_gone_until_it_comes(tmp_path: Path) -> None:
+    with Stage(tmp_path, accept_empty=False) as strict:
+        client = strict.connect()
+        assert types(client.resume({"new/prod/main": "what I had"})) == ["subscribed", "del", "sync"]
+        strict.push({"new.yml": "a: 1\n"})
+        assert only(client.due(), "put")["doc"]["a"] == 1
+        strict.push({"new.yml": None})
+        assert types(client.due()) == ["del", "sync"]
 
 
 def test_a_deleted_branch_is_told_as_deleted_and_its_return_as_new(stage: Stage) -> None:
