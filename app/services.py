@@ -494,8 +494,8 @@ class Services:
         )
 
     def _follow(self) -> bool:
-        installed = self.installer.follow()
         self.revocations.sync()
+        installed = self.installer.follow()
         self._tell_staleness()
         if self.link is not None:
             self.metrics.set_bus_up(up=self.link.up)

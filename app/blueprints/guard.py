@@ -119,8 +119,11 @@ def _ticket() -> str | None:
     if request.endpoint == "stream.websocket":
         offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
         return next((name.strip()[7:] for name in offered if name.strip().startswith("ticket.")), None)
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    return value.strip() if scheme.lower() == "ticket" else request.args.get("ticket")
+    given = request.headers.get("Authorization")
+    if given is None:
+        return request.args.get("ticket")  # a native EventSource can set no header
+    scheme, _, value = given.partition(" ")
+    return value.strip() if scheme.lower() == "ticket" else None
 
 
 _TAKE_TICKETS = frozenset({"stream.websocket", "stream.events"})

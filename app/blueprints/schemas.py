@@ -103,12 +103,14 @@ class RefreshSchema(Schema):
 
 
 class AckBody(Schema):
-    """The body of POST /v1/acks."""
+    """What a client of an event stream did with a change."""
 
     class Meta:
         unknown = RAISE
 
-    conn = fields.String(required=True, validate=validate.Regexp("^[0-9a-f]{16}$"))
+    conn = fields.String(
+        required=True, validate=validate.Regexp("^[0-9a-f]{16}$"), metadata={"description": "Of the frame `hello`."}
+    )
     rev = fields.String(required=True, validate=validate.Length(1, 600))
     topic = fields.String(required=True, validate=validate.Length(1, 600))
     etag = fields.String(required=True, validate=validate.Length(1, 600))
@@ -117,7 +119,7 @@ class AckBody(Schema):
 
 
 class RevocationBody(Schema):
-    """The body of POST /v1/admin/revocations."""
+    """What to refuse from now on."""
 
     class Meta:
         unknown = RAISE

@@ -20,12 +20,11 @@ from app.errors import BadInput, Forbidden, Overloaded, TooManyStreams
 from app.model import Principal
 from app.notify import Connection, Subscriber, now_text
 from app.notify.leases import LEASE_SECONDS
-from app.notify.wire import CLOSE_INTERNAL, CLOSE_LIMIT, CLOSE_SLOW, MAX_TOPICS, SUBPROTOCOL, Subscribe
+from app.notify.wire import CLOSE_INTERNAL, CLOSE_SLOW, MAX_TOPICS, SUBPROTOCOL, Subscribe
 from app.observability import Metrics, stream_closed, stream_opened
 
 log = logging.getLogger(__name__)
 
-CLOSE_OVERLOAD = 1013
 #: Options of flask-sock, and the endpoints whose duration is no latency.
 SERVER_OPTIONS = adapter.SERVER_OPTIONS
 ENDPOINTS = ("stream.websocket", "stream.events")
@@ -46,21 +45,20 @@ def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> B
         if _transport() == "websocket":
             _check_subprotocol()
             adapter.prepare(request.environ, limits.write_timeout)
+            g.stream = _Stream("websocket", policy, metrics, threading.Event())
+            g.stream.take_place()
+
+    @routes.teardown_request
+    def give_back(_error: BaseException | None) -> None:
+        """A WebSocket's request lasts as long as the stream does; also when the handshake fails."""
+        stream: _Stream | None = g.pop("stream", None)
+        if stream is not None:
+            stream.close()
 
     def websocket(connection: Server) -> None:
-        stream = _Stream("websocket", policy, metrics, connection.event)
-        try:
-            stream.open()
-        except TooManyStreams:
-            connection.close(CLOSE_LIMIT, "this client holds as many streams as it may")
-            return
-        except Overloaded:
-            connection.close(CLOSE_OVERLOAD, "this worker holds as many streams as it may")
-            return
-        try:
-            stream.reason = _speak(connection, stream.session)
-        finally:
-            stream.close()
+        stream: _Stream = g.stream
+        stream.begin(connection.event)
+        stream.reason = _speak(connection, stream.session)
 
     def events() -> Response:
         command = _subscription()
@@ -73,8 +71,9 @@ def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> B
         sock = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
         if sock is not None:
             adapter.watch_peer(sock)
-        stream.open()
-        response = EventStream(_told(stream, command), limits.write_timeout)
+        stream.take_place()
+        stream.begin()
+        response = EventStream(_told(stream, command), limits.write_timeout, on_slow=stream.slow)
         response.call_on_close(stream.close)  # also when nobody ever read from it
         return response
 
@@ -97,9 +96,10 @@ class _Stream:
         self._id = secrets.token_hex(8)
         self._since = time.monotonic()
         self.session = StreamSession(policy, self._principal, self._subscriber, self._id, self._address)
+        self._has_place = self._begun = False
         self.reason = "gone"
 
-    def open(self) -> None:
+    def take_place(self) -> None:
         """Take a place. Raises Overloaded when the worker is full, TooManyStreams when the client has its share."""
         known = Connection(self._id, self._transport, self._principal.subject, self._address, now_text())
         joined = self._notifier.join(self._subscriber)
@@ -109,15 +109,30 @@ class _Stream:
             if joined:
                 raise TooManyStreams("this client holds as many streams as it may", retry_after=LEASE_SECONDS)
             raise Overloaded("this worker holds as many streams as it may", retry_after=2)
+        self._has_place = True
+
+    def begin(self, wake: threading.Event | None = None) -> None:
+        """The stream is open. `wake` is the event that its transport sets when something comes in."""
+        if wake is not None:
+            self._subscriber.wake = wake
+        self._begun = True
         self._metrics.count_stream(self._transport, "opened")
         self._metrics.add_stream(self._transport, 1)
         stream_opened(
             transport=self._transport, address=self._address, subject=self._principal.subject, connection=self._id
         )
 
+    def slow(self) -> None:
+        self.reason = str(CLOSE_SLOW)
+
     def close(self) -> None:
+        if not self._has_place:
+            return
+        self._has_place = False
         self._notifier.leave(self._subscriber, list(self.session.targets))
         self._policy.presence.depart(self._id)
+        if not self._begun:
+            return
         self._metrics.add_stream(self._transport, -1)
         stream_closed(
             transport=self._transport,
@@ -156,11 +171,15 @@ def _speak(connection: Server, session: StreamSession) -> str:
 
 def _told(stream: _Stream, command: Subscribe) -> Iterator[bytes]:
     """The body of an event stream; closed by the server as soon as a write fails."""
-    for item in stream.session.run((command,), list, lambda: True):
-        if isinstance(item, Close):
-            stream.reason = str(item.code)
-            return
-        yield item.sse
+    try:
+        for item in stream.session.run((command,), list, lambda: True):
+            if isinstance(item, Close):
+                stream.reason = str(item.code)
+                return
+            yield item.sse
+    except Exception:  # the answer has begun: an error page would land in the middle of it
+        log.exception("stream.failed")
+        stream.reason = str(CLOSE_INTERNAL)
 
 
 def _subscription() -> Subscribe:

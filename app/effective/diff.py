@@ -22,8 +22,9 @@ def patch(old: Json, new: Json) -> list[Operation]:
 
 def _difference(old: Json, new: Json, pointer: str) -> Iterator[Operation]:
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() - new.keys():
-            yield {"op": "remove", "path": _child(pointer, key)}
+        for key in old:
+            if key not in new:
+                yield {"op": "remove", "path": _child(pointer, key)}
         for key, value in new.items():
             if key in old:
                 yield from _difference(old[key], value, _child(pointer, key))

@@ -24,7 +24,7 @@ class _Known:
     document: dict[str, Json]
 
 
-_FrameKey: TypeAlias = tuple[Target, View, str | None, bool, str, str, str, tuple[Stale, ...]]
+_FrameKey: TypeAlias = tuple[Target, View, str | None, bool, str, str, str, tuple[Stale, ...], bool]
 
 
 class ChangeFrames:
@@ -52,6 +52,7 @@ class ChangeFrames:
             resolution.version,
             resolution.head,
             current.stale,
+            current.rewritten,
         )
         frame = self._frames.get(key)
         if frame is None:

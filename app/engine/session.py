@@ -35,11 +35,12 @@ class Close:
 
 @dataclass(slots=True)
 class _Held:
-    """What this connection has been told of one topic."""
+    """What this connection has been told of one topic, and in which view; None: as the client says it holds it."""
 
     etag: str | None
     stale: tuple[Stale, ...] = ()
     failed: str | None = None
+    view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +174,21 @@ class StreamSession:
             self._closing = Close(wire.CLOSE_FORBIDDEN, "the token is another client's")
             return
         self._principal, self._warned = principal, False
-        for target in list(self._held):
-            if self._policy.authorize(principal, target.service, target.envs) is None:
+        followed = list(self._held)
+        for target in followed:
+            view = self._policy.authorize(principal, target.service, target.envs)
+            if view is None:
+                self._policy.on_denied(principal, target.topic, self._connection, self._address)
                 yield wire.error("forbidden", target.topic, False)
                 self._drop(target)
+            elif view is not self._held[target].view:
+                self._subscriber.mark(target)  # the same etag reads otherwise now
+        self._tell_presence()
+        if followed and not self._held:
+            self._closing = Close(wire.CLOSE_FORBIDDEN, "no grant of the new token covers what was followed")
+
+    def _tell_presence(self) -> None:
+        self._policy.presence.subscribed(self._connection, [target.topic for target in self._held])
 
     def _warning(self) -> Iterator[Frame]:
         if not self._warned and self._lifetime() <= self._policy.limits.expiry_warning:
@@ -216,7 +228,7 @@ class StreamSession:
             self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
             self._held[target] = _Held(etag)
             fresh[target] = None
-        self._policy.presence.subscribed(self._connection, [target.topic for target in self._held])
+        self._tell_presence()
         if fresh:
             installed = self._engine.world  # read after registering: what moves later is marked
             self._take_over(installed, command)
@@ -279,7 +291,7 @@ class StreamSession:
         names, default = set(command.topics), self._engine.world.default_label
         for target in [target for target in self._held if not names.isdisjoint(_names(target, default))]:
             self._drop(target)
-        self._policy.presence.subscribed(self._connection, [target.topic for target in self._held])
+        self._tell_presence()
 
     def _drop(self, target: Target) -> None:
         self._engine.notifier.unsubscribe(self._subscriber, [target])
@@ -308,16 +320,19 @@ class StreamSession:
 
     def _frame(self, current: Current, view: View, held: _Held) -> Frame | None:
         base, held.failed = held.etag, None
+        if held.view not in {None, view}:
+            base = None  # what the client holds is the other view's document
         if base != current.resolution.etag:
             frame = self._policy.frames.content(current, view, base, patches=self._takes_patches)
-            self._policy.on_pushed("put")
+            self._policy.on_pushed(frame.op or "put")
             self._policy.on_delivered(self._as_read(current.resolution.target, view), current.resolution)
         elif held.stale != current.stale:
             frame = self._policy.frames.state(current)
             self._policy.on_pushed("state")
         else:
+            held.view = view
             return None
-        held.etag, held.stale = current.resolution.etag, current.stale
+        held.etag, held.stale, held.view = current.resolution.etag, current.stale, view
         return frame
 
     def _as_read(self, target: Target, view: View) -> ReadRequest:

@@ -19,6 +19,9 @@ from app.notify.wire import Ack
 
 log = structlog.get_logger(__name__)
 
+#: Records in one pipeline: of a size that a request can wait behind.
+_AT_ONCE = 500
+
 
 @dataclass(slots=True)
 class Connection:
@@ -52,6 +55,9 @@ class PresenceStore(Protocol):
 
     def all(self) -> list[dict[str, Any]]: ...
 
+    def tidy(self) -> None:
+        """Forget the streams of workers that died, and acks whose stream is gone."""
+
 
 class LocalPresence:
     """For one worker."""
@@ -75,6 +81,10 @@ class LocalPresence:
     def all(self) -> list[dict[str, Any]]:
         records = list(self._records.values())
         return [{**each, "acks": {**each["acks"], **self._acks.get(each["id"], {})}} for each in records]
+
+    def tidy(self) -> None:
+        for name in set(self._acks) - set(self._records):
+            self._acks.pop(name, None)
 
 
 class RedisPresence:
@@ -109,25 +119,21 @@ class RedisPresence:
             if left:
                 pipeline.hdel(self._records, *left)
                 pipeline.zrem(self._ends, *left)
-                self._forget_acks(client, left)
             pipeline.execute()
 
         self._quietly(all_of_it)
 
     def all(self) -> list[dict[str, Any]]:
-        def living(client: Any) -> tuple[list[bytes], dict[bytes, bytes]]:
-            dead = client.zrangebyscore(self._ends, "-inf", self._clock())
-            if dead:
-                client.zrem(self._ends, *dead)
-                client.hdel(self._records, *dead)
-                self._forget_acks(client, [name.decode() for name in dead])
-            return client.hvals(self._records), client.hgetall(self._acks)
+        def everything(client: Any) -> tuple[list[bytes], dict[bytes, bytes], dict[bytes, bytes]]:
+            living = client.zrangebyscore(self._ends, self._clock(), "+inf")
+            return living, client.hgetall(self._records), client.hgetall(self._acks)
 
         try:
-            found, acks = self._link.call(living)
+            living, found, acks = self._link.call(everything)
         except BusUnavailable:
             return []
-        records = {record["id"]: record for record in map(json.loads, found) if record.get("v") == 1}
+        known = [json.loads(found[name]) for name in living if name in found]
+        records = {record["id"]: record for record in known if record.get("v") == 1}
         for name, text in acks.items():
             record = records.get(name.decode().partition(" ")[0])
             if record is not None:
@@ -135,12 +141,18 @@ class RedisPresence:
                 record["acks"][said.pop("topic")] = said
         return list(records.values())
 
-    def _forget_acks(self, client: Any, connections: list[str]) -> None:
-        """Acks by POST are few: one per change of an SSE client."""
-        gone = set(connections)
-        dead = [name for name in client.hkeys(self._acks) if name.decode().partition(" ")[0] in gone]
-        if dead:
-            client.hdel(self._acks, *dead)
+    def tidy(self) -> None:
+        def forget(client: Any) -> None:
+            dead = client.zrangebyscore(self._ends, "-inf", self._clock())
+            if dead:
+                client.zrem(self._ends, *dead)
+                client.hdel(self._records, *dead)
+            streams = set(client.hkeys(self._records))
+            orphans = [name for name in client.hkeys(self._acks) if name.partition(b" ")[0] not in streams]
+            if orphans:
+                client.hdel(self._acks, *orphans)
+
+        self._quietly(forget)
 
     def _quietly(self, command: Callable[[Any], None]) -> None:
         try:
@@ -245,10 +257,14 @@ class Presence:
             names = list(self._connections) if everything else list(self._changed)
             gone, self._gone, self._changed = self._gone, set(), set()
             connections = [self._connections[name] for name in names if name in self._connections]
-        for start in range(0, max(len(connections), 1), 500):  # pipelines of a size that a request can wait behind
-            self._store.write([each.as_json() for each in connections[start : start + 500]], gone if not start else ())
+        for start in range(0, max(len(connections), 1), _AT_ONCE):
+            part = connections[start : start + _AT_ONCE]
+            self._store.write([each.as_json() for each in part], gone if not start else ())
+            leases = [lease for each in part for lease in each.leases] if everything else []
+            if leases:
+                self._leases.renew(leases)
         if everything:
-            self._leases.renew([lease for each in connections for lease in each.leases])
+            self._store.tidy()
 
     def _lease(self, connection: Connection, kind: str, name: str) -> bool:
         limit = self._limits[kind]
@@ -270,8 +286,11 @@ class Presence:
             everything = time.monotonic() >= renew_at
             if everything:
                 renew_at = time.monotonic() + LEASE_SECONDS / 3
-            if everything or self._changed or self._gone:
-                self.flush(everything=everything)
+            try:
+                if everything or self._changed or self._gone:
+                    self.flush(everything=everything)
+            except Exception:  # the loop must outlive whatever a flush did not foresee; it is logged with its stack
+                log.exception("presence.failed")
 
 
 def _said(ack: Ack) -> dict[str, str]:

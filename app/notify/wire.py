@@ -35,11 +35,13 @@ class BadFrame(ConfigServerError):
 
 @dataclass(frozen=True)
 class Frame:
-    """One envelope, serialised once; the same bytes go to every subscriber. `id` is SSE's event id (sync only)."""
+    """One envelope, serialised once; the same bytes go to every subscriber. `id` is SSE's event id (sync only), `op` a
+    change's operation."""
 
     type: str
     text: str
     id: str | None = None
+    op: str | None = None
 
     @cached_property
     def websocket(self) -> bytes:
@@ -61,7 +63,8 @@ class Frame:
 
 def _frame(kind: str, *, event_id: str | None = None, **members: Any) -> Frame:
     present = {name: value for name, value in members.items() if value is not None}
-    return Frame(kind, json.dumps({"type": kind, **present}, ensure_ascii=False, separators=(",", ":")), event_id)
+    text = json.dumps({"type": kind, **present}, ensure_ascii=False, separators=(",", ":"))
+    return Frame(kind, text, event_id, present.get("op"))
 
 
 def hello(conn: str, rev: str, heartbeat_seconds: float) -> Frame:
@@ -213,7 +216,7 @@ def _unsubscribe(data: dict[str, Any]) -> Unsubscribe:
 
 def _auth(data: dict[str, Any]) -> Auth:
     token = data.get("token")
-    if not isinstance(token, str) or not token.isascii():
+    if not isinstance(token, str) or not token or not token.isascii():
         raise BadFrame("token: a text")
     return Auth(token)
 
