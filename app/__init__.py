@@ -29,6 +29,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app = Flask("app", static_folder=None)
     app.config["SOCK_SERVER_OPTIONS"] = stream.SERVER_OPTIONS
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
+    app.url_map.merge_slashes = False  # `//` is 404, not a redirect to another path than was authorised
     app.extensions["config_server"] = services
     problems.install(app)
     http.install(app, services.audit, services.metrics)

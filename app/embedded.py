@@ -7,12 +7,16 @@ await server.start()
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import threading
-from collections.abc import Awaitable, Generator
+import time
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
+from flask import Flask
 from prometheus_client import CollectorRegistry
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from app import create_app
 from app.services import Services
@@ -20,6 +24,9 @@ from app.settings import Settings
 
 #: How long `await server.start()` waits for a first configuration, in seconds.
 PATIENCE = 30.0
+#: How long `close` waits for streams to say goodbye, and again for answers under way, in seconds.
+GOODBYE = 3.0
+_LOOK = 0.05
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -29,6 +36,46 @@ class _QuietHandler(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         return None
+
+
+class _Server(ThreadedWSGIServer):
+    """Werkzeug's threaded server, which can also end the threads that wait on open connections."""
+
+    def __init__(self, bind: str, app: Flask) -> None:
+        host, _, port = bind.rpartition(":")
+        host = host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # Listening here: Werkzeug would print to the console and end the process if the address is taken.
+        with socket.create_server((host, int(port)), family=family, backlog=128) as listener:
+            super().__init__(host, int(port), app, _QuietHandler, fd=listener.fileno())
+        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._lock = threading.Lock()  # guards _connections
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        arguments = (request, client_address)
+        thread = threading.Thread(target=self.process_request_thread, args=arguments, name="http-request", daemon=True)
+        with self._lock:
+            self._connections[thread] = request
+        thread.start()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                del self._connections[threading.current_thread()]
+
+    def end_connections(self, timeout: float) -> None:
+        """Nobody is listened to any more; answers under way have `timeout` seconds, then they are cut."""
+        for how in (socket.SHUT_RD, socket.SHUT_RDWR):
+            with self._lock:
+                connections = dict(self._connections)
+            for connection in connections.values():
+                with contextlib.suppress(OSError):  # it has just ended
+                    connection.shutdown(how)
+            deadline = time.monotonic() + timeout
+            for thread in connections:
+                thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class Started(Awaitable["ConfigServer"]):
@@ -64,8 +111,9 @@ class ConfigServer:
         given = {"repo_url": repo_url, "vault_addr": vault_addr, **settings}
         self.settings = Settings.from_env(**{name: value for name, value in given.items() if value is not None})
         self.app = create_app(self.settings, metrics_manager)
-        self._server: BaseWSGIServer | None = None
+        self._server: _Server | None = None
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     @property
     def services(self) -> Services:
@@ -77,18 +125,25 @@ class ConfigServer:
         """Where it listens; the port is the real one also when `bind` said 0."""
         if self._server is None:
             raise RuntimeError("the server is not started")
-        return f"http://{self._server.host}:{self._server.port}"
+        host = self._server.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
 
     def start(self) -> Started:
         """Listen and start the threads at once. The result may be awaited until there is a configuration to serve.
 
-        Raises OSError when the address is taken.
+        A second call changes nothing. When it fails the server is closed, and nothing of it goes on.
+        Raises OSError when the address is taken, AuditUnavailable, RuntimeError after `close`.
         """
-        if self._server is None:
-            host, _, port = self.settings.bind.rpartition(":")
-            self._server = make_server(host, int(port), self.app, threaded=True, request_handler=_QuietHandler)
-            self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
-            self.services.start()
+        if self._closed:
+            raise RuntimeError("a server that was closed is not started again; make another")
+        if self._thread is None:
+            try:
+                self._server = _Server(self.settings.bind, self.app)
+                self.services.start()
+            except BaseException:
+                self.close()
+                raise
+            self._thread = threading.Thread(target=self._server.serve_forever, args=(_LOOK,), name="http", daemon=True)
             self._thread.start()
         return Started(self)
 
@@ -97,13 +152,18 @@ class ConfigServer:
         return self.services.engine.wait_ready(timeout)
 
     def close(self) -> None:
-        """Say goodbye to streams, stop listening, end the threads."""
+        """Say goodbye to streams, stop listening, end the threads. May be called twice, and before `start`."""
+        self._closed = True
+        self.services.drain()
+        server, self._server = self._server, None
+        if server is not None:
+            if self._thread is not None:
+                server.shutdown()
+                self._thread.join()
+            _wait(lambda: len(self.services.notifier) == 0, GOODBYE)
+            server.end_connections(GOODBYE)
+            server.server_close()
         self.services.close()
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
-            self._server = None
 
     def __enter__(self) -> ConfigServer:
         self.start().wait()
@@ -117,3 +177,9 @@ class ConfigServer:
 
     async def __aexit__(self, *_exc: object) -> None:
         await asyncio.to_thread(self.close)
+
+
+def _wait(done: Callable[[], bool], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not done() and time.monotonic() < deadline:
+        time.sleep(_LOOK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 
 import structlog
@@ -52,6 +53,7 @@ from app.model import Principal, StaleReason, View
 from app.notify import (
     Bus,
     ConfigChangeNotifier,
+    Cursor,
     CursorStore,
     HeadsFile,
     Hints,
@@ -64,7 +66,9 @@ from app.notify import (
     RedisCursorStore,
     RedisLeases,
     RedisPresence,
+    Rev,
     channel_of,
+    new_epoch,
 )
 from app.observability import Health, Metrics
 from app.parts import MeasuredBackend, parts_of
@@ -91,6 +95,11 @@ def _nothing() -> None:
     """Without Vault there is no token to keep alive."""
 
 
+def _in_new_epoch(cursor: Cursor) -> Cursor:
+    """What a lone worker starts with: after a crash the file may lack the last numbers that were told to clients."""
+    return replace(cursor, rev=Rev(new_epoch(cursor.rev.epoch), cursor.rev.seq))
+
+
 #: The one configuration repository of today. Every key is by (repository, label) already.
 REPOSITORY = "default"
 
@@ -107,11 +116,12 @@ class Services:
         self.timings = settings.timings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._key = load_server_key(settings.key_file, settings.data_dir)
+        self.search_paths = tuple(checked_search_path(path) for path in settings.search_paths)
         self.metrics = Metrics(registry)
         self.notifier = ConfigChangeNotifier(settings.streams_per_worker)
         self.hints = Hints(settings.data_dir / "hint")
-        self.search_paths = tuple(checked_search_path(path) for path in settings.search_paths)
         self._closing = ExitStack()
+        self._closing.callback(self.metrics.close)
         self._started = False
 
     # Life
@@ -121,12 +131,13 @@ class Services:
         if self._started:
             return
         self._started = True
-        self._closing.callback(self.metrics.close)
         if self.link is not None:
             self._closing.callback(self.link.close)
         self._closing.callback(self.repository.close)
         if self.vault is not None:
             self._closing.callback(self.vault.close)
+        if self.link is None:
+            self._closing.callback(self.puller.keep)
         parts = (self.trail, self.audit, self.issuers, self.presence, self.follower, self.secret_watch, self.scheduler)
         for part in parts:
             part.start()
@@ -190,7 +201,7 @@ class Services:
         if self.link is not None:
             return RedisCursorStore(self.link, REPOSITORY)
         known = self.new_heads().read()
-        return LocalCursorStore(known.cursor if known else None, on_move=self._moved)
+        return LocalCursorStore(_in_new_epoch(known.cursor) if known else None, on_move=self._moved)
 
     @cached_property
     def bus(self) -> Bus:
@@ -563,7 +574,8 @@ class Services:
         self.secret_watch.activate()
 
     def _on_vault_event(self, kind: str, detail: str) -> None:
-        log.warning("vault.event", kind=kind, detail=detail)
+        tell = log.info if kind == "login" else log.warning
+        tell("vault.event", kind=kind, detail=detail)
         if kind == "login_failed":
             self.trail.record(AuditEvent("vault.login", Outcome.FAILED, detail=detail))
 

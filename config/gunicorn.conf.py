@@ -192,8 +192,8 @@ class DrainingWorker(GeventWorker):
     def end_idle(self) -> None:
         """What has arrived on these connections is still answered: the kernel hands it over before the end of file."""
         for client in list(self._idle):
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RD)
+            with suppress(OSError), client.dup() as twin:  # gevent's own would throw EBADF into who waits on `client`
+                twin.shutdown(socket.SHUT_RD)
 
 
 worker_class = DrainingWorker

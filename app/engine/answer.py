@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.effective import FORMATS, flatten, subtree
+from app.effective import FORMATS, flatten, key_text, parse_key, subtree
 from app.engine.resolver import Resolution
 from app.errors import BadInput
 from app.model import Json, Principal, Stale, View
@@ -95,6 +95,7 @@ def _envelope(request: ReadRequest, resolution: Resolution, stale: tuple[Stale, 
 def _explanation(resolution: Resolution, key: str | None) -> dict[str, Json]:
     """Per key where its value comes from, and which values it hides, strongest first."""
     effective = resolution.effective
+    key = key_text(parse_key(key)) if key is not None else None
     return {
         name: {"origin": str(origin), "overridden": [str(each) for each in effective.overridden.get(name, ())]}
         for name, origin in effective.origins.items()

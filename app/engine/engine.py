@@ -135,7 +135,7 @@ class ConfigEngine:
         """What `target` is in `world`. Raises as `read` does."""
         protected = self._targets.is_protected(world, head)
         resolution = self._resolver.resolve(world, head, target, protected=protected)
-        if not self._accept_empty and not self._configures(resolution):
+        if not self._accept_empty and not self._resolver.is_own(resolution):
             raise UnknownTarget("nothing configures this service")
         stale = (*resolution.stale, *world.stale, *self._resolver.vault_stale(resolution))
         return Current(resolution, stale, rewritten=head.rewritten)
@@ -152,10 +152,12 @@ class ConfigEngine:
         current = self.current(world, target, head)
         resolution = current.resolution
         tag = entity_tag(request, resolution)
-        body = None if tag in request.etags or "*" in request.etags else self._body(request, current)
+        unchanged = tag in request.etags or "*" in request.etags
+        # A key that names nothing is 404 whatever the caller holds, and only writing the part tells.
+        body = self._body(request, current) if request.key is not None or not unchanged else None
         return (
             Answer(
-                body=body,
+                body=None if unchanged else body,
                 media_type=media_type(request.format),
                 etag=tag,
                 version=resolution.version,
@@ -180,11 +182,6 @@ class ConfigEngine:
         body = write(request, current.resolution, current.stale)
         self._written.put(key, _Written(current.resolution, current.stale, body))
         return body
-
-    def _configures(self, resolution: Resolution) -> bool:
-        service = resolution.target.service
-        names = (path.rpartition("/")[2] for path in resolution.effective.paths)
-        return any(name.startswith((f"{service}.", f"{service}-")) for name in names)
 
     def _caught_up(self, seen: Rev) -> World:
         """The world, once it has reached `seen`. Another epoch's rev says nothing, so it is not waited for."""

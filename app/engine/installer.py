@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Set
 from dataclasses import replace
 
 from app.engine.engine import SLICE, ConfigEngine, Current
@@ -158,13 +158,14 @@ class Installer:
         rotated = {path for path, known in world.secrets.items() if former.secrets.get(path) != known}
         if not rotated:
             return set()
-        return {target for target in self._engine.notifier.targets() if rotated & set(self._paths(former, target))}
+        return {target for target in self._engine.notifier.targets() if self._uses(former, target, rotated)}
 
-    def _paths(self, world: World, target: Target) -> Iterator[SecretPath]:
+    def _uses(self, world: World, target: Target, paths: Set[SecretPath]) -> bool:
+        """Whether one of `paths` is behind `target`; also when it cannot be had, which a new secret may change."""
         current = self._current(world, target)
-        if isinstance(current, Current):
-            for reference in current.resolution.effective.references:
-                yield SecretPath(reference.alias, reference.path)
+        if not isinstance(current, Current):
+            return True
+        return any(SecretPath(each.alias, each.path) in paths for each in current.resolution.effective.references)
 
     def _differs(self, former: World, world: World, target: Target) -> bool:
         """Whether a subscriber would see another configuration or another staleness. A comment moves nobody."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 from app.cache import LocalCache, SharedCache
@@ -15,6 +15,7 @@ from app.model import Blob, Effective, Source, Target, Tree
 from app.repository import BlobTooLarge, GitConfigBackend
 
 MAX_FILE = 1 << 20
+_NOBODY = "-"  # no service has this name, so only shared files are its candidates
 _REFUSED = {"120000": "a symbolic link, which is not followed", "160000": "a submodule, which is not read"}
 
 
@@ -86,6 +87,7 @@ class Loader:
             4096, on_lookup=lambda hit: on_lookup("local", hit)
         )
         self._candidates: LocalCache[Target, tuple[Candidate, ...]] = LocalCache(4096)
+        self._own: LocalCache[Target, frozenset[str]] = LocalCache(4096)
 
     def candidates(self, target: Target) -> tuple[Candidate, ...]:
         """Every file that would configure the target, strongest first, absent ones too."""
@@ -94,6 +96,19 @@ class Loader:
             found = candidates(target, self._search_paths)
             self._candidates.put(target, found)
         return found
+
+    def own_paths(self, target: Target) -> frozenset[str]:
+        """The files that configure this service alone, by their name or by a folder of its own; absent ones too."""
+        found = self._own.get(target)
+        if found is None:
+            shared = {each.path for each in candidates(replace(target, service=_NOBODY), self._search_paths)}
+            found = frozenset(each.path for each in self.candidates(target)) - shared
+            self._own.put(target, found)
+        return found
+
+    def names_service(self, target: Target, tree: Tree) -> bool:
+        """Whether a file of the service's own is there, not only shared ones."""
+        return any(path in tree.blobs for path in self.own_paths(target))
 
     def load(self, target: Target, tree: Tree) -> Effective:
         """The Effective of `target` at the tree's commit. Raises BadConfiguration, RepositoryUnavailable.

@@ -105,6 +105,12 @@ class Puller:
             self._tidy()
         return outcome
 
+    def keep(self) -> None:
+        """Write down what was announced since the last fetch, a rotation say: the last word of a lone worker."""
+        now = self._store.read()
+        if self._state is not None and now is not None:
+            self._write(replace(self._state, cursor=now, seen=now.rev))
+
     def _read_shared(self) -> Cursor | BusUnavailable | None:
         """What is announced before the fetch; None when nothing is, the error when nobody can say."""
         try:
@@ -194,6 +200,7 @@ class Puller:
             if name not in wanted and standing.commit is not None:
                 if name == before.default_label:
                     log.error("git.default_label_deleted", label=name)
+                    self._repository.pin(standing.commit)  # it goes on being served, so Git must not collect it
                 else:
                     moves.append(_Move(name, standing.moved(standing.kind, None, at), standing.commit))
         self._suspects = {move.label: self._suspects[move.label] for move in moves if move.label in self._suspects}

@@ -54,7 +54,9 @@ class Resolution:
         try:
             return fill(self.effective.values, self.secrets.lookup)
         except ValueError as exc:  # a secret that is a map, inside a text: the message names the key path only
-            raise SecretRefused([str(exc).partition(":")[0]], "the secret is not a value that can stand there") from exc
+            raise SecretRefused(
+                [str(exc).rpartition(":")[0]], "the secret is not a value that can stand there"
+            ) from exc
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -142,6 +144,10 @@ class Resolver:
             return ()
         return (Stale(StaleReason.VAULT, self._reader.unavailable_since()),)
 
+    def is_own(self, resolution: Resolution) -> bool:
+        """Whether something configures this service, and not only all services."""
+        return not self._loader.own_paths(resolution.target).isdisjoint(resolution.effective.paths)
+
     def inputs(self, target: Target) -> tuple[str, ...]:
         """Every path whose change can change this target, absent files too."""
         return tuple(candidate.path for candidate in self._loader.candidates(target))
@@ -207,8 +213,11 @@ class Resolver:
         """The newest good version before the head, or `failure` again when there is none."""
         reason = StaleReason.SECRET if isinstance(failure, Denied) else StaleReason.INVALID
         since = head.at
+        named = self._loader.names_service(target, self._trees.at(head.commit))
         for former in self._former_versions(head, target):
             try:
+                if named and not self._loader.names_service(target, self._trees.at(former.commit)):
+                    break  # before the service was there: what it would get is not its configuration
                 good = self._at(world, head, target, former.commit, protected=protected)
             except (BadConfiguration, SecretRefused, ObjectLost):
                 since = former.at or since

@@ -257,8 +257,8 @@ class StreamSession:
         """What has moved since the last look, all of one revision, closed by `sync`; or the heartbeat."""
         dirty = [target for target in self._subscriber.take() if target in self._held]
         beat = time.monotonic() >= self._beat_at
-        if beat:
-            dirty += [target for target, held in self._held.items() if held.failed and target not in dirty]
+        if beat:  # every topic is compared now and then, whatever was heard: Vault went away, or is back
+            dirty = list(self._held)
         if dirty or beat:
             world = self._engine.world
             changes = list(self._changes(world, dirty))

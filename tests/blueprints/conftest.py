@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ db:
 hosts: [a, b]
 greeting: hällo
 """
-FILES = {
+FILES: dict[str, str | bytes | None] = {
     "application.yml": "log: info\nlimits:\n  low: 1\n  high: 9\n",
     "shop.yml": SHOP_YML,
     "shop-prod.properties": "db.pool=9\n",
@@ -50,7 +51,7 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Iterator[Shop]:
-    settings = {"webhook_secret": "hook-secret", "allowed_origins": ("https://ok.example",)}
+    settings: dict[str, Any] = {"webhook_secret": "hook-secret", "allowed_origins": ("https://ok.example",)}
     with serving(tmp_path_factory.mktemp("shop"), issuer, {"shop.yml": "db: {pool: 1}\n"}, **settings) as running:
         origin = running.origin
         first = origin.head

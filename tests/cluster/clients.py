@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -88,23 +90,18 @@ class Told:
         assert kinds[0] == "hello"
         assert kinds.count("hello") == 1
         puts = [(frame["topic"], frame["etag"]) for frame in self.of("change") if frame["op"] == "put"]
-        assert all(one != next_one for one, next_one in zip(puts, puts[1:], strict=False)), puts
+        assert all(one != next_one for one, next_one in itertools.pairwise(puts)), puts
         assert len(set(puts)) == len(puts), puts
         check_revs([frame["rev"] for frame in self.of("sync")])
 
 
 def check_revs(revs: Sequence[str]) -> None:
-    """Within an epoch the number never falls, and an epoch that was left does not come back."""
-    left: set[str] = set()
-    former: tuple[str, int] | None = None
+    """The number of an epoch never falls."""
+    highest: dict[str, int] = {}
     for text in revs:
         epoch, _, number = text.rpartition(".")
-        if former is not None and former[0] == epoch:
-            assert int(number) >= former[1], revs
-        elif former is not None:
-            left.add(former[0])
-        assert epoch not in left, revs
-        former = (epoch, int(number))
+        assert int(number) >= highest.get(epoch, 0), revs
+        highest[epoch] = int(number)
 
 
 class Client(Protocol):
@@ -250,6 +247,7 @@ class PollClient:
         self.answers: list[tuple[float, int, str]] = []  # when, status, rev
         self._held: dict[str, Held] = {}
         self._topics: list[tuple[str, str]] = []
+        self._tag = ""
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         self._closing = False
         self._ask()
@@ -350,6 +348,19 @@ def arrived(clients: Sequence[Client], version: str, *, timeout: float = 5) -> l
         return eventually(lambda: answers if len(answers := told()) == len(clients) else [], timeout=timeout)
     except AssertionError:
         missing = [
-            (client.kind, client.worker) for client in clients if version not in [h.version for h in client.held().values()]
+            (client.kind, client.worker)
+            for client in clients
+            if version not in [h.version for h in client.held().values()]
         ]
         raise AssertionError(f"{version} did not reach {missing} within {timeout} s") from None
+
+
+def data_of(server: Server) -> Path:
+    return Path(server.settings["DATA_DIR"])
+
+
+def samples(server: Server) -> dict[str, float]:
+    """Every series of /metrics, added up over the workers."""
+    lines = ask(server, "/metrics").raise_for_status().text.splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}

@@ -40,9 +40,7 @@ def new_stack(
     numbers = count()
     with ExitStack() as closing:
 
-        def made(
-            *, bao: Bao = bao, issuer: LocalIssuer = issuer, valkey: Valkey | None = valkey
-        ) -> Stack:
+        def made(*, bao: Bao = bao, issuer: LocalIssuer = issuer, valkey: Valkey | None = valkey) -> Stack:
             directory: Path = tmp_path_factory.mktemp(f"stack-{next(numbers)}")
             stack = Stack(directory, bao, issuer, valkey=valkey)
             closing.callback(stack.close)

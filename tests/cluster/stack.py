@@ -67,9 +67,7 @@ class Stack:
             # The drain is spread over streams, and gunicorn's patience with it.
             "STREAMS_PER_WORKER": "1000",
         }
-        server = Server(
-            directory, {k: v for k, v in {**common, **settings}.items() if v}, application=application
-        )
+        server = Server(directory, {k: v for k, v in {**common, **settings}.items() if v}, application=application)
         self._closing.callback(server.close)
         return server
 

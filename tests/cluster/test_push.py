@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -37,7 +38,9 @@ def test_a_push_reaches_every_client_of_both_workers_within_a_second(
             assert len({(each.etag, each.rev) for each in held}) == 1
             assert all(each.doc == {"log": "info", "n": number} for each in held)
             answers = [ask(duo, f"/v1/config/{service}/prod", token) for _ in range(6)]
-            told = {(answer.json()["etag"], answer.headers["X-Config-Rev"], answer.json()["version"]) for answer in answers}
+            told = {
+                (answer.json()["etag"], answer.headers["X-Config-Rev"], answer.json()["version"]) for answer in answers
+            }
             assert told == {(held[0].etag, held[0].rev, version)}
 
 
@@ -47,9 +50,11 @@ def test_a_client_that_comes_back_with_what_it_holds_is_told_nothing_but_sync(sh
     shared.refresh(duo)
     topic = "resume/prod/main"
     etag = ask(duo, "/v1/config/resume/prod", token).json()["etag"]
-    for opened in (WebSocketClient, EventClient):
-        with on_each_worker(duo, lambda kind=opened: kind(duo, token, {topic: etag})) as clients:
-            for client in clients:
-                eventually(lambda told=client.told: told.of("sync"))
-                assert [frame["type"] for _, frame in client.told.frames] == ["hello", "subscribed", "sync"]
-                assert client.told.of("subscribed")[0]["mode"] == "none"
+    with (
+        on_each_worker(duo, lambda: WebSocketClient(duo, token, {topic: etag})) as sockets,
+        on_each_worker(duo, lambda: EventClient(duo, token, {topic: etag})) as events,
+    ):
+        for told in [*(client.told for client in sockets), *(client.told for client in events)]:
+            eventually(partial(told.of, "sync"))
+            assert [frame["type"] for _, frame in told.frames] == ["hello", "subscribed", "sync"]
+            assert told.of("subscribed")[0]["mode"] == "none"

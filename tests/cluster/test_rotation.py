@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
 
 from devstack.server import Server
-from tests.cluster.clients import arrived, ask, everywhere
+from tests.cluster.clients import Client, arrived, ask, everywhere
 from tests.cluster.stack import Stack
 from tests.support import eventually
 
-CONFIGURATION = 'password: ${vault:kv/services/rotating/prod/db#password}\nurl: "db://u:${vault:kv/services/rotating/prod/db#password}@h"\n'
+REFERENCE = "${vault:kv/services/rotating/prod/db#password}"
+CONFIGURATION = f'password: {REFERENCE}\nurl: "db://u:{REFERENCE}@h"\n'
+
+
+def all_hold(clients: Sequence[Client], secret: str) -> bool:
+    return all(held.doc["password"] == secret for client in clients for held in client.held().values())
 
 
 def test_a_rotation_reaches_both_workers_at_one_revision_and_the_old_secret_is_never_seen_after_it(
@@ -37,15 +44,11 @@ def test_a_rotation_reaches_both_workers_at_one_revision_and_the_old_secret_is_n
         try:
             for secret in ("second", "third"):
                 shared.bao.put("services/rotating/prod/db", {"password": secret})
-                eventually(
-                    lambda wanted=secret: all(
-                        held.doc["password"] == wanted for client in clients for held in client.held().values()
-                    )
-                )
+                eventually(partial(all_hold, clients, secret))
                 held = arrived(clients, version)
                 assert len({(each.etag, each.rev) for each in held}) == 1
                 assert {each.doc["url"] for each in held} == {f"db://u:{secret}@h"}
-                eventually(lambda rev=held[0].rev: len(answers[rev]) > 0)
+                eventually(partial(answers.__contains__, held[0].rev))
         finally:
             stop.set()
             for reader in readers:

@@ -32,13 +32,14 @@ def test_a_server_that_ends_says_goodbye_to_every_client_and_exits_in_peace(stac
     ):
         idle.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert idle.recv(4096).startswith(b"HTTP/1.1 200")  # and now it is kept alive, with nothing to say
-        eventually(lambda: all(client.held() for client in (*sockets, *events)))
+        streams: list[WebSocketClient | EventClient] = [*sockets, *events]
+        eventually(lambda: all(client.held() for client in streams))
         asked = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - asked < 10
-        eventually(lambda: all(client.ended for client in (*sockets, *events, *polls)))
+        eventually(lambda: all(client.ended for client in (*streams, *polls)))
         assert [client.code for client in sockets] == [1012, 1012]
-        for client in (*sockets, *events):
+        for client in streams:
             kind, last = client.kind, client.told.frames[-1][1]
             assert last["type"] == "goodbye", (kind, last)
             assert last["retry_ms"] > 0
@@ -58,11 +59,12 @@ def test_a_reload_replaces_the_workers_and_the_streams_of_the_old_ones_come_back
         on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as sockets,
         on_each_worker(server, lambda: EventClient(server, token, {"pay/prod": None})) as events,
     ):
-        eventually(lambda: all(client.held() for client in (*sockets, *events)))
+        streams: list[WebSocketClient | EventClient] = [*sockets, *events]
+        eventually(lambda: all(client.held() for client in streams))
         server.reload()
-        eventually(lambda: all(client.ended for client in (*sockets, *events)), timeout=10)
+        eventually(lambda: all(client.ended for client in streams), timeout=10)
         assert [client.code for client in sockets] == [1012, 1012]
-        assert all(client.told.frames[-1][1]["type"] == "goodbye" for client in (*sockets, *events))
+        assert all(client.told.frames[-1][1]["type"] == "goodbye" for client in streams)
         eventually(lambda: len(server.workers) == 2 and not former & set(server.workers), timeout=10)
     assert ask(server, "/health/ready").status_code == 200
     with on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as sockets:

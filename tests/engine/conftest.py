@@ -24,5 +24,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer, vault: 
     """A server on branch main, whose secrets are in the shared OpenBao; `release` is protected too."""
     files = {"application.yml": "shared: 1\n"}
     directory = tmp_path_factory.mktemp("bench")
-    with serving(directory, issuer, files, vault=vault, secret_labels=("release",)) as running:
+    mounts = {"kv": ("secret", 2), "old": ("kv1", 1)}
+    with serving(directory, issuer, files, vault=vault, vault_mounts=mounts, secret_labels=("release",)) as running:
         yield running

@@ -21,9 +21,20 @@ UNKNOWN = "1234567890" * 4
 NOT_IDS = ["", "main", "HEAD", "@{upstream}", ":/x", "a" * 39, "A" * 40, "a" * 41, "--output=x", f"{'a' * 40}\n"]
 
 
+_others: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _readers_of_other_tests() -> None:
+    """Servers that other tests share have readers of their own in this process."""
+    _others.clear()
+    _others.update(readers())
+
+
 def readers() -> set[int]:
-    """The ids of the cat-file processes that this process has running."""
-    return {process.pid for process in processes() if process.parent == os.getpid() and "cat-file" in process.command}
+    """The ids of the cat-file processes that this process has running for this test."""
+    mine = {process.pid for process in processes() if process.parent == os.getpid() and "cat-file" in process.command}
+    return mine - _others
 
 
 @pytest.mark.parametrize("not_an_id", NOT_IDS)

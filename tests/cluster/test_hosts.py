@@ -1,0 +1,117 @@
+"""Two hosts, each with its own mirror and workers, over one Valkey: a word to one of them is enough for both."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from devstack.server import Server
+from tests.cluster.clients import Client, arrived, ask, data_of, everywhere
+from tests.cluster.conftest import NewStack
+from tests.cluster.stack import Stack
+from tests.support import eventually
+
+
+@pytest.fixture(scope="module")
+def hosts(new_stack: NewStack) -> tuple[Stack, Server, Server]:
+    stack = new_stack()
+    stack.origin.write({"pay.yml": "n: 0\n"})
+    return stack, stack.server().start(until=None), stack.server().start()
+
+
+@contextmanager
+def on_both(hosts: tuple[Stack, Server, Server]) -> Iterator[list[Client]]:
+    stack, *servers = hosts
+    token = stack.token("pay")
+    eventually(lambda: all(ask(server, "/health/ready").status_code == 200 for server in servers), timeout=20)
+    with everywhere(servers[0], token, "pay/prod") as here, everywhere(servers[1], token, "pay/prod") as there:
+        yield [*here, *there]
+
+
+def cursor_of(server: Server) -> dict[str, Any]:
+    """What the host's heads.json says of all labels."""
+    state = json.loads((data_of(server) / "heads.json").read_text())
+    cursor: dict[str, Any] = json.loads(state["cursor"])
+    return cursor
+
+
+def agreed(stack: Stack, *servers: Server) -> None:
+    """All workers of all hosts answer alike, and the hosts have written down the same."""
+    token = stack.token("pay")
+    answers = [ask(server, "/v1/config/pay/prod", token) for server in servers for _ in range(5)]
+    told = {(each.json()["etag"], each.json()["version"], each.headers["X-Config-Rev"]) for each in answers}
+    assert len(told) == 1
+    first, second = (cursor_of(server) for server in servers)
+    assert {name: first[name] for name in ("epoch", "seq", "labels", "default_label")} == {
+        name: second[name] for name in ("epoch", "seq", "labels", "default_label")
+    }
+
+
+@pytest.mark.slow
+def test_a_webhook_to_one_host_reaches_the_clients_of_both(hosts: tuple[Stack, Server, Server]) -> None:
+    stack, first, second = hosts
+    with on_both(hosts) as clients:
+        for number, told in ((1, first), (2, second)):
+            version = stack.origin.write({"pay.yml": f"n: {number}\n"})
+            stack.hook(told)
+            answered = time.monotonic()
+            held = arrived(clients, version)
+            assert max(each.at for each in held) - answered < 1.5
+            assert len({(each.etag, each.rev) for each in held}) == 1
+            eventually(lambda: cursor_of(first)["seq"] == cursor_of(second)["seq"])
+            agreed(stack, first, second)
+
+
+@pytest.mark.slow
+def test_pushes_that_race_end_with_both_hosts_at_the_last_one(hosts: tuple[Stack, Server, Server]) -> None:
+    stack, first, second = hosts
+    with on_both(hosts) as clients:
+        stop = threading.Event()
+
+        def hook_on(server: Server) -> None:
+            while not stop.is_set():
+                stack.hook(server)
+                stop.wait(0.05)
+
+        callers = [threading.Thread(target=hook_on, args=(server,)) for server in (first, second)]
+        for caller in callers:
+            caller.start()
+        try:
+            for number in range(20):
+                version = stack.origin.write({"pay.yml": f"raced: {number}\n"})
+        finally:
+            stop.set()
+            for caller in callers:
+                caller.join()
+        arrived(clients, version)
+        eventually(lambda: cursor_of(first)["seq"] == cursor_of(second)["seq"])
+        agreed(stack, first, second)
+
+
+@pytest.mark.slow
+def test_a_forced_push_is_followed_by_both_hosts_once_it_is_confirmed(hosts: tuple[Stack, Server, Server]) -> None:
+    stack, first, second = hosts
+    kept = stack.origin.write({"pay.yml": "forced: kept\n"})
+    stack.origin.write({"pay.yml": "forced: thrown away\n"})
+    stack.refresh(first)
+    with on_both(hosts) as clients:
+        stack.origin.force(kept)
+        pushed = time.monotonic()
+        stack.hook(second)
+        held = arrived(clients, kept, timeout=8)
+        assert min(each.at for each in held) - pushed > 1.9  # seen twice, two seconds apart
+        assert len({(each.etag, each.rev) for each in held}) == 1
+        eventually(lambda: cursor_of(first)["seq"] == cursor_of(second)["seq"])
+        agreed(stack, first, second)
+    for host in (first, second):
+        trails = "".join(path.read_text() for path in (data_of(host) / "audit").glob("*.jsonl"))
+        if '"label.rewritten"' in trails:
+            break
+    else:
+        pytest.fail("no host has recorded the forced push")

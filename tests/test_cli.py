@@ -1,0 +1,51 @@
+"""`python -m app`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from app.audit import AuditEvent, AuditTrail, Outcome
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("CONFIG_SERVER_")}
+    env |= {f"CONFIG_SERVER_{name}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "app", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def test_check_lists_everything_that_is_wrong_at_once() -> None:
+    done = run("check", WORKERS="many", NONSENSE="1")
+    assert done.returncode == 1
+    for name in ("REPO_URL is required", "JWT_ISSUER is required", "WORKERS", "NONSENSE is not a setting"):
+        assert f"CONFIG_SERVER_{name}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_is_silent_about_good_settings() -> None:
+    done = run("check", REPO_URL="https://x/y.git", JWT_ISSUER="i", JWT_AUDIENCE="a", JWT_DISCOVERY="true")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_verify_proves_a_trail_and_finds_an_edited_line(tmp_path: Path) -> None:
+    trail = AuditTrail(tmp_path, chain="worker-0", clock=lambda: 1_700_000_000.0)
+    trail.start()
+    for number in range(3):
+        trail.record(AuditEvent("config.refresh", Outcome.ALLOWED, subject=f"admin{number}"), durable=True)
+    trail.close()
+    whole = run("audit", "verify", str(tmp_path))
+    assert (whole.returncode, "3 records, intact" in whole.stdout) == (0, True)
+
+    (path,) = tmp_path.glob("*.jsonl")
+    lines = path.read_text().splitlines()
+    edited = json.loads(lines[1]) | {"subject": "nobody"}
+    path.write_text("\n".join([lines[0], json.dumps(edited, separators=(",", ":")), lines[2]]) + "\n")
+
+    broken = run("audit", "verify", str(tmp_path))
+    assert (broken.returncode, "BROKEN at line 2" in broken.stdout) == (1, True)

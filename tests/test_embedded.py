@@ -1,0 +1,108 @@
+"""ConfigServer as a library, as its users know it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from app import ConfigServer
+from app.errors import SettingsError
+from devstack.bao import Bao
+from devstack.issuer import LocalIssuer
+from devstack.origin import OriginRepo
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> OriginRepo:
+    repo = OriginRepo(tmp_path / "origin")
+    repo.write({"pay.yml": "n: 1\npassword: ${vault:kv/services/pay/prod/db#password}\n"})
+    return repo
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path, issuer: LocalIssuer, bao: Bao, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the call does not give comes from the environment."""
+    bao.put("services/pay/prod/db", {"password": "s3cret"})
+    given = {
+        "JWT_ISSUER": issuer.url,
+        "JWT_AUDIENCE": issuer.audience,
+        "JWT_JWKS_URL": issuer.jwks_url,
+        "DATA_DIR": str(tmp_path / "data"),
+        "BIND": "127.0.0.1:0",
+        "VAULT_ROLE_ID": bao.role_id,
+        "VAULT_SECRET_ID": bao.secret_id(),
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"CONFIG_SERVER_{name}", value)
+
+
+def ask(server: ConfigServer, issuer: LocalIssuer) -> httpx.Response:
+    bearer = {"Authorization": f"Bearer {issuer.token(scope='config:read', service='pay')}"}
+    return httpx.get(f"{server.url}/v1/config/pay/prod", headers=bearer, trust_env=False)
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_the_snippet_runs_as_it_stands(origin: OriginRepo, bao: Bao, issuer: LocalIssuer) -> None:
+    registry = CollectorRegistry()
+
+    async def main() -> httpx.Response:
+        server = ConfigServer(repo_url=origin.url, vault_addr=bao.address, metrics_manager=registry)
+        await server.start()
+        try:
+            return await asyncio.to_thread(ask, server, issuer)
+        finally:
+            server.close()
+
+    answer = asyncio.run(main())
+
+    assert answer.json()["config"] == {"n": 1, "password": "s3cret"}
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_synchronous_code_may_ignore_what_start_returns(origin: OriginRepo, bao: Bao, issuer: LocalIssuer) -> None:
+    registry = CollectorRegistry()
+    server = ConfigServer(repo_url=origin.url, vault_addr=bao.address, metrics_manager=registry)
+    server.start()
+    try:
+        assert server.wait_ready(5)
+        assert ask(server, issuer).json()["config"]["password"] == "s3cret"
+        assert b"config_server_cursor_seq 1.0" in generate_latest(registry)
+        server.start()  # starting twice changes nothing
+    finally:
+        server.close()
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_two_servers_live_side_by_side_and_leave_no_thread(
+    tmp_path: Path, origin: OriginRepo, issuer: LocalIssuer
+) -> None:
+    before = set(threading.enumerate())
+    with ConfigServer(repo_url=origin.url) as one, ConfigServer(origin.url, data_dir=tmp_path / "two") as two:
+        assert one.url != two.url
+        assert {ask(server, issuer).status_code for server in (one, two)} == {422}  # no Vault: nothing good to serve
+    assert {thread for thread in threading.enumerate() if thread.is_alive()} <= before
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_a_taken_port_is_an_error_and_leaves_nothing_behind(origin: OriginRepo) -> None:
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = ConfigServer(repo_url=origin.url, bind=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises((OSError, SystemExit)):
+            server.start()
+        server.close()
+    assert {thread for thread in threading.enumerate() if thread.is_alive()} <= before
+
+
+def test_missing_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError) as failure:
+        ConfigServer()
+    assert {"REPO_URL", "JWT_ISSUER", "JWT_AUDIENCE"} <= {
+        word.removeprefix("CONFIG_SERVER_") for problem in failure.value.problems for word in problem.split()
+    }
