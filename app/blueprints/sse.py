@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EventStream(Response):
-    """A response of type text/event-stream. `write_timeout` in seconds; `on_slow`: the client read nothing for so long."""
+    """A response of type text/event-stream. `write_timeout` in seconds; `on_slow`: the client read nothing so long."""
 
     default_mimetype = "text/event-stream"
 

@@ -152,7 +152,7 @@ def _speak(connection: Server, session: StreamSession) -> str:
     try:
         for item in session.run((), lambda: adapter.messages(connection), lambda: connection.connected):
             if isinstance(item, Close):
-                connection.close(item.code, item.reason)
+                adapter.close(connection, item.code, item.reason)
                 return str(item.code)
             connection.sock.send(item.websocket)
     except adapter.SlowReader:
@@ -164,7 +164,7 @@ def _speak(connection: Server, session: StreamSession) -> str:
     except Exception:
         log.exception("stream.failed")
         if connection.connected:
-            connection.close(CLOSE_INTERNAL, "internal error")
+            adapter.close(connection, CLOSE_INTERNAL, "internal error")
         return str(CLOSE_INTERNAL)
     return str(int(connection.close_reason))
 

@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from simple_websocket import Server
@@ -65,6 +66,11 @@ class StreamSocket:
         except OSError:
             return  # it is gone already
 
+    def finish(self) -> None:
+        """Nothing more comes from here: the end of file after a close frame, which the client waits for."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         self._sock.close()
 
@@ -90,6 +96,12 @@ def watch_peer(sock: socket.socket) -> None:
     if sock.family in {socket.AF_INET, socket.AF_INET6}:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+
+
+def close(connection: Server, code: int, reason: str) -> None:
+    """Say goodbye by RFC 6455, 7.1.1; Werkzeug alone would keep the connection for another request."""
+    connection.close(code, reason)
+    connection.sock.finish()
 
 
 def messages(connection: Server) -> list[str | bytes]:
