@@ -145,12 +145,13 @@ class Services:
         self.bus.start(self._on_message)
         self._closing.callback(self.bus.close)
 
-    def drain(self) -> None:
-        """Say goodbye to every stream and answer every long poll; new ones are refused."""
-        self.notifier.drain()
+    def drain(self, *, at_once: bool = False) -> None:
+        """Answer every long poll, and say goodbye to the streams, spread over a while or `at_once`; refuse new ones."""
+        self.notifier.drain(at_once=at_once)
 
     def close(self) -> None:
-        self.drain()
+        """End the threads. Streams that are still there are told goodbye at once."""
+        self.drain(at_once=True)
         self._closing.close()
 
     def hint(self) -> int:

@@ -116,6 +116,7 @@ class _Clients:
         self._marker = b""
         self._missing = 0
         self._lost = 0
+        self._refused = ""
 
     def run(self) -> None:
         while True:
@@ -123,7 +124,7 @@ class _Clients:
                 name, *arguments = self._pipe.recv()
                 try:
                     answer = getattr(self, f"do_{name}")(*arguments)
-                except (OSError, TimeoutError, RuntimeError) as failure:
+                except (OSError, RuntimeError) as failure:  # TimeoutError is an OSError
                     answer = f"{type(failure).__name__}: {failure}"
                 self._pipe.send(answer)
 
@@ -136,8 +137,11 @@ class _Clients:
             while to_do and len(under_way) < WINDOW:
                 under_way.append(self._connect(to_do.popleft()))
             self._look(0.05)
-            if time.monotonic() - began > timeout or self._lost:
-                raise TimeoutError(f"{len(to_do) + len(under_way)} are not open after {timeout:g} s, {self._lost} lost")
+            left = len(to_do) + len(under_way)
+            if self._refused or self._lost:
+                raise RuntimeError(f"{left} of {len(openings)} to go, {self._lost} lost; refused: {self._refused}")
+            if time.monotonic() - began > timeout:
+                raise TimeoutError(f"{left} of {len(openings)} are not open after {timeout:g} s")
         return time.monotonic() - began
 
     def do_expect(self, marker: bytes) -> bool:
@@ -215,7 +219,8 @@ class _Clients:
         if not end:
             return [], data
         if not head.startswith(_GOOD):
-            raise RuntimeError(f"refused: {data[:400]!r}")
+            self._refused = self._refused or data[:400].decode("latin-1")
+            return [], b""
         stream.in_head = False
         if stream.opening.subscribe:
             stream.sock.sendall(stream.opening.subscribe)

@@ -96,6 +96,8 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            error.add_note(f"the server's last words:\n{self.server.output()[-2000:]}")
         self._closing.close()
 
 

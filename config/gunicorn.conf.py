@@ -159,6 +159,11 @@ class JsonLogger(Logger):
             log.handlers.clear()
             log.propagate = True
 
+    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """A peer that fell silent (ETIMEDOUT) is the network's affair, as one that reset the connection is."""
+        told = self.debug if isinstance(sys.exception(), TimeoutError) else super().exception
+        told(msg, *args, **kwargs)
+
 
 logger_class = JsonLogger
 

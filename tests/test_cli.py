@@ -49,3 +49,20 @@ def test_verify_proves_a_trail_and_finds_an_edited_line(tmp_path: Path) -> None:
 
     broken = run("audit", "verify", str(tmp_path))
     assert (broken.returncode, "BROKEN at line 2" in broken.stdout) == (1, True)
+
+
+def test_verify_finds_the_trail_of_the_server_by_its_settings(tmp_path: Path) -> None:
+    settings = {"REPO_URL": "https://x/y.git", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_DISCOVERY": "true"}
+    trail = AuditTrail(tmp_path / "audit", chain="worker-0", clock=lambda: 1_700_000_000.0)
+    trail.start()
+    trail.record(AuditEvent("config.refresh", Outcome.ALLOWED), durable=True)
+    trail.close()
+
+    done = run("audit", "verify", DATA_DIR=str(tmp_path), **settings)
+
+    assert (done.returncode, "1 records, intact" in done.stdout) == (0, True)
+
+
+def test_verify_of_a_folder_without_a_trail_proves_nothing_and_says_so(tmp_path: Path) -> None:
+    done = run("audit", "verify", str(tmp_path))
+    assert (done.returncode, "no audit trail" in done.stderr) == (1, True)

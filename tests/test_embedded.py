@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from app import ConfigServer
-from app.errors import SettingsError
+from app.errors import AuditUnavailable, SettingsError
 from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
+from tests.support import eventually
 
 
 @pytest.fixture
@@ -92,12 +98,74 @@ def test_two_servers_live_side_by_side_and_leave_no_thread(
 @pytest.mark.usefixtures("surroundings")
 def test_a_taken_port_is_an_error_and_leaves_nothing_behind(origin: OriginRepo) -> None:
     before = set(threading.enumerate())
+    registry = CollectorRegistry()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = ConfigServer(repo_url=origin.url, bind=f"127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises((OSError, SystemExit)):
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = ConfigServer(repo_url=origin.url, bind=bind, metrics_manager=registry)
+        with pytest.raises(OSError, match="in use"):
             server.start()
-        server.close()
     assert {thread for thread in threading.enumerate() if thread.is_alive()} <= before
+    with ConfigServer(repo_url=origin.url, metrics_manager=registry) as another:  # the registry is free again
+        assert another.services.engine.ready
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_a_part_that_cannot_start_leaves_nothing_behind(tmp_path: Path, origin: OriginRepo) -> None:
+    before = set(threading.enumerate())
+    (tmp_path / "file").write_text("no folder can be made here")
+    server = ConfigServer(repo_url=origin.url, audit_dir=tmp_path / "file" / "audit")
+    with pytest.raises(AuditUnavailable):
+        server.start()
+    assert {thread for thread in threading.enumerate() if thread.is_alive()} <= before
+    with pytest.raises(RuntimeError, match="not started"):
+        _ = server.url
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_closing_says_goodbye_and_ends_connections_that_ask_for_nothing(
+    origin: OriginRepo, issuer: LocalIssuer
+) -> None:
+    before = set(threading.enumerate())
+    bearer = {"Authorization": f"Bearer {issuer.token(scope='config:read', service='pay')}"}
+    server = ConfigServer(repo_url=origin.url)
+    server.start().wait()
+    host, port = server.url.removeprefix("http://").split(":")
+    url = f"ws://{host}:{port}/v1/stream"
+    with (
+        socket.create_connection((host, int(port))) as silent,
+        connect(url, subprotocols=[Subprotocol("cfg.v1")], additional_headers=bearer, proxy=None) as stream,
+    ):
+        silent.sendall(b"GET /health HTTP/1.1\r\n")  # and never the rest
+        assert json.loads(stream.recv(5))["type"] == "hello"
+        started = time.monotonic()
+        server.close()
+        assert time.monotonic() - started < 5
+        assert json.loads(stream.recv(5))["type"] == "goodbye"
+        with pytest.raises(ConnectionClosed):
+            stream.recv(5)
+        assert stream.close_code == 1012
+    eventually(lambda: {thread for thread in threading.enumerate() if thread.is_alive()} <= before)
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_a_closed_server_is_not_started_again(origin: OriginRepo) -> None:
+    server = ConfigServer(repo_url=origin.url)
+    server.start().wait()
+    server.close()
+    server.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        server.start()
+    never_started = ConfigServer(repo_url=origin.url)
+    never_started.close()
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_it_is_an_asynchronous_context_too(origin: OriginRepo, issuer: LocalIssuer) -> None:
+    async def main() -> int:
+        async with ConfigServer(repo_url=origin.url) as server:
+            return (await asyncio.to_thread(ask, server, issuer)).status_code
+
+    assert asyncio.run(main()) == 422
 
 
 def test_missing_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def _ours(failure: ConfigServerError) -> Response:
     status = status_of(failure)
     response = problem(status, _kind(failure), str(failure), **_members(failure))
     if isinstance(failure, errors.Unauthenticated):
-        response.headers["WWW-Authenticate"] = f'Bearer realm="config-server", error="{_bearer_error()}"'
+        response.headers["WWW-Authenticate"] = _challenge()
     if isinstance(failure, errors.Unavailable):
         response.headers["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
     if status == 500:
@@ -95,8 +95,10 @@ def _members(failure: ConfigServerError) -> dict[str, object]:
     return {}
 
 
-def _bearer_error() -> str:
-    return "invalid_token" if g.get("has_token") else "invalid_request"
+def _challenge() -> str:
+    """Who sent nothing is told no error, only what there is to send (RFC 6750, section 3.1)."""
+    challenge = 'Bearer realm="config-server"'
+    return f'{challenge}, error="invalid_token"' if g.get("has_token") else challenge
 
 
 def _http(failure: HTTPException) -> Response:

@@ -70,7 +70,7 @@ def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> B
                 raise Forbidden("no grant of this token covers this topic")
         sock = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
         if sock is not None:
-            adapter.watch_peer(sock)
+            adapter.watch_peer(sock, limits.write_timeout)
         stream.take_place()
         stream.begin()
         response = EventStream(_told(stream, command), limits.write_timeout, on_slow=stream.slow)
@@ -102,8 +102,9 @@ class _Stream:
     def take_place(self) -> None:
         """Take a place. Raises Overloaded when the worker is full, TooManyStreams when the client has its share."""
         known = Connection(self._id, self._transport, self._principal.subject, self._address, now_text())
+        instance = _instance()
         joined = self._notifier.join(self._subscriber)
-        if not joined or not self._policy.presence.arrive(known, _instance()):
+        if not joined or not self._policy.presence.arrive(known, instance):
             self._metrics.count_stream(self._transport, "refused")
             self._notifier.leave(self._subscriber, [])
             if joined:

@@ -22,8 +22,9 @@ from app.notify.wire import SUBPROTOCOL
 
 #: The largest message that a client may send, in bytes.
 MAX_INBOUND = 16 * 1024
-#: Linux: a peer that acknowledges nothing for this long is gone (tcp(7)).
-_TCP_USER_TIMEOUT, _USER_TIMEOUT_MS = 18, 30_000
+_TCP_USER_TIMEOUT = 18  # Linux, tcp(7); the socket module has no name for it everywhere
+#: A peer that acknowledges nothing for this long is gone, in seconds.
+_SILENCE = 30.0
 
 SERVER_OPTIONS = {"max_message_size": MAX_INBOUND, "subprotocols": [SUBPROTOCOL]}
 
@@ -50,9 +51,9 @@ class StreamSocket:
         with self._lock:
             try:
                 self._send_all(self._sock, data, self._write_timeout)
-            except SlowReader:
+            except (SlowReader, TimeoutError) as failure:  # the second is the kernel's: TCP_USER_TIMEOUT is as long
                 self.cut()
-                raise
+                raise SlowReader("the client does not read") from failure
         return len(data)
 
     def fileno(self) -> int:
@@ -81,7 +82,7 @@ def prepare(environ: dict[str, Any], write_timeout: float) -> None:
     for name, send_all in (("gunicorn.socket", _send_all_gevent), ("werkzeug.socket", _send_all_threads)):
         sock = environ.get(name)
         if sock is not None:
-            watch_peer(sock)
+            watch_peer(sock, _SILENCE)
             environ[name] = StreamSocket(sock, send_all, write_timeout)
 
 
@@ -91,11 +92,11 @@ def stream_socket(environ: dict[str, Any], write_timeout: float) -> StreamSocket
     return StreamSocket(sock, _send_all_gevent, write_timeout) if sock is not None else None
 
 
-def watch_peer(sock: socket.socket) -> None:
-    """Let the kernel find out that a silent peer is gone."""
+def watch_peer(sock: socket.socket, seconds: float) -> None:
+    """Let the kernel cut off a peer that acknowledges nothing, or takes nothing, for this long."""
     if sock.family in {socket.AF_INET, socket.AF_INET6}:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, round(seconds * 1000))
 
 
 def close(connection: Server, code: int, reason: str) -> None:

@@ -134,7 +134,7 @@ class Installer:
             recent = self._engine.recent(label) if old is not None and old.commit != head.commit else []
             changed = self._trees.advance(old.commit, head.commit) if old is not None and recent else frozenset()
             for target in recent:
-                if not changed.isdisjoint(self._engine.inputs(target)):
+                if changed is None or not changed.isdisjoint(self._engine.inputs(target)):
                     self._current(world, target)
                 if time.perf_counter() > pause_at:
                     time.sleep(0)
@@ -146,11 +146,13 @@ class Installer:
         listened = {target.label for target in notifier.targets()}
         for label in listened:
             old, new = former.heads.get(label), world.heads.get(label)
-            if old is None or new is None:
-                if old is not new:
-                    touched.update(target for target in notifier.targets() if target.label == label)
-            elif old.commit != new.commit:
-                touched |= notifier.affected(label, self._trees.advance(old.commit, new.commit))
+            if (old and old.commit) == (new and new.commit):
+                continue
+            changed = self._trees.advance(old.commit, new.commit) if old and new else None
+            if changed is None:
+                touched.update(target for target in notifier.targets() if target.label == label)
+            else:
+                touched |= notifier.affected(label, changed)
         return touched
 
     def _touched_by_secrets(self, former: World, world: World) -> set[Target]:

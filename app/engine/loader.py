@@ -12,7 +12,7 @@ from app.cache import LocalCache, SharedCache
 from app.effective import LOADER_VERSION, Candidate, candidates, decode, encode, fold, ordered, parse
 from app.errors import BadConfiguration
 from app.model import Blob, Effective, Source, Target, Tree
-from app.repository import BlobTooLarge, GitConfigBackend
+from app.repository import BlobTooLarge, GitConfigBackend, ObjectLost
 
 MAX_FILE = 1 << 20
 _NOBODY = "-"  # no service has this name, so only shared files are its candidates
@@ -50,9 +50,16 @@ class Trees:
                 self._keep(tree)
         return tree
 
-    def advance(self, old: str, new: str) -> frozenset[str]:
-        """Make the tree of `new` ready and tell the paths in which it differs from `old`."""
-        base = self.at(old)
+    def advance(self, old: str, new: str) -> frozenset[str] | None:
+        """Make the tree of `new` ready and tell the paths in which it differs from `old`.
+
+        None when `old` is nowhere any more (rewritten away, and the mirror made anew): then any path may differ.
+        """
+        try:
+            base = self.at(old)
+        except ObjectLost:
+            self.at(new)
+            return None
         with self._reading:
             tree, changed = self._repository.advance(base, new)
             self._keep(tree)

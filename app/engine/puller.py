@@ -200,7 +200,7 @@ class Puller:
             if name not in wanted and standing.commit is not None:
                 if name == before.default_label:
                     log.error("git.default_label_deleted", label=name)
-                    self._repository.pin(standing.commit)  # it goes on being served, so Git must not collect it
+                    self._pin(standing.commit)  # it goes on being served, so Git must not collect it
                 else:
                     moves.append(_Move(name, standing.moved(standing.kind, None, at), standing.commit))
         self._suspects = {move.label: self._suspects[move.label] for move in moves if move.label in self._suspects}
@@ -221,9 +221,15 @@ class Puller:
 
     def _tell(self, move: _Move) -> None:
         if move.rewrites is not None:
-            self._repository.pin(move.rewrites)
+            self._pin(move.rewrites)
             what = "rewritten" if move.head.commit else "deleted"
             self._on_history(what, move.label, move.rewrites, move.head.commit)
+
+    def _pin(self, commit: str) -> None:
+        try:
+            self._repository.pin(commit)
+        except RepositoryUnavailable as failure:  # a mirror that was made anew does not have it any more
+            log.warning("git.not_pinned", commit=commit, reason=str(failure))
 
     def _remember_failure(self, hint: int) -> None:
         if self._state is not None:

@@ -118,7 +118,7 @@ class Resolver:
         key = (target, head.commit, protected)
         known = self._remembered.get(key)
         if known is not None and self._clock() < known.retry_at:
-            fresh = self._with_current_secrets(known.resolution, world, protected=protected)
+            fresh = self._with_current_secrets(known, world, protected=protected)
             if fresh is not None:
                 return fresh
         refused = self._refused.get((key, world.rev))
@@ -140,7 +140,7 @@ class Resolver:
 
     def vault_stale(self, resolution: Resolution) -> tuple[Stale, ...]:
         """Told of an answer whose secrets come from memory because Vault does not answer."""
-        if not resolution.secrets.stale:
+        if not resolution.secrets.stale or any(each.reason is StaleReason.VAULT for each in resolution.stale):
             return ()
         return (Stale(StaleReason.VAULT, self._reader.unavailable_since()),)
 
@@ -152,8 +152,9 @@ class Resolver:
         """Every path whose change can change this target, absent files too."""
         return tuple(candidate.path for candidate in self._loader.candidates(target))
 
-    def _with_current_secrets(self, known: Resolution, world: World, *, protected: bool) -> Resolution | None:
-        """`known` with its secrets as announced now; None when they cannot be had and the long way must be gone."""
+    def _with_current_secrets(self, remembered: _Remembered, world: World, *, protected: bool) -> Resolution | None:
+        """It with its secrets as announced now; None when they cannot be had and the long way must be gone."""
+        known = remembered.resolution
         if not known.secrets.by_reference:
             return known
         try:
@@ -163,7 +164,7 @@ class Resolver:
         if secrets.same_as(known.secrets):
             return known
         fresh = replace(known, secrets=secrets, etag=self._etag(known.effective, secrets))
-        self._remember(fresh, protected=protected)
+        self._remember(_Remembered(fresh, remembered.retry_at), protected=protected)
         return fresh
 
     def _resolve_anew(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
@@ -173,7 +174,9 @@ class Resolver:
             refused = _Refused(copy.copy(failure), self._clock() + REFUSAL_SECONDS)
             self._refused.put(((target, head.commit, protected), world.rev), refused)
             raise
-        self._remember(resolution, protected=protected)
+        waiting = any(stale.reason in {StaleReason.SECRET, StaleReason.VAULT} for stale in resolution.stale)
+        retry_at = self._clock() + self._retry_seconds if waiting else float("inf")
+        self._remember(_Remembered(resolution, retry_at), protected=protected)
         return resolution
 
     def _good(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
@@ -186,10 +189,8 @@ class Resolver:
         except SecretsUnavailable:
             return self._last_served(world, head, target)
 
-    def _remember(self, resolution: Resolution, *, protected: bool) -> None:
-        waiting = any(stale.reason in {StaleReason.SECRET, StaleReason.VAULT} for stale in resolution.stale)
-        retry_at = self._clock() + self._retry_seconds if waiting else float("inf")
-        remembered = _Remembered(resolution, retry_at)
+    def _remember(self, remembered: _Remembered, *, protected: bool) -> None:
+        resolution = remembered.resolution
         self._remembered.put((resolution.target, resolution.head, protected), remembered)
         self._served.put(resolution.target, resolution)
 

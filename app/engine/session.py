@@ -373,6 +373,8 @@ class StreamSession:
 
     def _is_my_turn(self) -> bool:
         """Leave at a random moment of the drain, so that the clients do not all knock at the next door at once."""
+        if self._engine.notifier.leaving_now:
+            return True
         if self._drain_at is None:
             spread = max(self._policy.limits.drain_seconds, len(self._engine.notifier) / 200)
             self._drain_at = time.monotonic() + random.uniform(0.0, spread)  # noqa: S311 - spreads load

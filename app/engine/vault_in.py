@@ -107,7 +107,10 @@ class SecretReader:
 
     def _document(self, path: SecretPath, pinned: int | None, announced: Mapping[SecretPath, Known]) -> Secret:
         if pinned is not None:
-            return self._store.get(path, pinned)
+            secret = self._store.get(path, pinned)
+            if not secret.digest:
+                return secret
+            # KV v1 has the current data only, whatever version is asked for: so it is followed like any other.
         known = announced.get(path) or self._adopted.get(path)
         if known is None:
             return self._first(path)

@@ -326,6 +326,7 @@ def test_a_handshake_that_fails_gives_its_place_back(site: Serving) -> None:
 def test_an_instance_without_a_proper_name_is_refused(site: Serving, instance: str) -> None:
     answer = site.ask(f"/v1/events?topic={PAY}", headers={"X-Config-Instance": instance.encode("latin-1")})
     assert (answer.status_code, answer.json()["field"]) == (400, "X-Config-Instance")
+    eventually(lambda: len(site.server.services.notifier) == 0)
 
 
 # Resuming, patches, acks

@@ -20,6 +20,8 @@ from tests.cluster.clients import ask
 HOOK_SECRET = "the webhook's own secret"
 #: The same server on shorter durations: what takes it 20 seconds otherwise is seen within one or two.
 BRISK = "tests.cluster.brisk_app:app"
+#: Where that server tells how many greenlets live in the worker that answers.
+GREENLETS = "/greenlets"
 
 
 class Stack:

@@ -98,6 +98,7 @@ def test_when_vault_is_back_streams_that_were_told_of_stale_secrets_are_told_so(
             with on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as clients:
                 try:
                     stack.origin.write({"application.yml": "log: info\n"})
+                    stack.hook(server)
                     eventually(lambda: all(reasons(client) == ["vault"] for client in clients), timeout=10)
                 finally:
                     bao.resume()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from devstack.bao import Bao
@@ -33,6 +34,21 @@ def test_a_client_that_saw_the_former_server_is_not_told_to_come_back(
         answer = again.get("pay/prod", headers={"X-Config-Rev": seen})
 
     assert (answer.status_code, answer.json()["config"]["a"]) == (200, "two")
+
+
+def test_after_a_crash_too(tmp_path: Path, issuer: LocalIssuer, bao: Bao) -> None:
+    bao.put("services/pay/prod/restart", {"password": "one"})
+    with serving(tmp_path, issuer, PAY, vault=bao) as running:
+        running.config("pay/prod")
+        running.refresh()
+        seen = _rotated(running, bao, "two")
+        crashed = tmp_path / "crashed"
+        shutil.copytree(tmp_path / "data", crashed / "data", symlinks=True)  # the disk as a crash leaves it
+        origin = running.origin
+    with serving_origin(crashed, issuer, origin, vault=bao) as again:
+        assert again.get("pay/prod", headers={"X-Config-Rev": seen}).status_code == 200
+        assert again.server.services.secret_watch.tick() == 1
+        eventually(lambda: again.config("pay/prod")["a"] == "two")
 
 
 def test_the_default_label_stays_when_the_remote_names_another(tmp_path: Path, issuer: LocalIssuer) -> None:

@@ -189,6 +189,16 @@ def test_a_drain_is_spread_and_changes_are_told_until_it_is_ones_turn(stage: Sta
     assert all(each[-2:] == [1012, Close(1012, "the worker restarts")] for each in seen)
 
 
+def test_an_end_that_cannot_wait_is_told_to_all_at_once(stage: Stage) -> None:
+    limits = replace(stage.services.stream_limits, drain_seconds=60)
+    streams = [begun(stage.connect(limits=limits), PAY) for _ in range(5)]
+    stage.services.drain()
+    stage.services.notifier.drain(at_once=True)
+    started = time.monotonic()
+    assert all(ending(told)[-1] == Close(1012, "the worker restarts") for told in streams)
+    assert time.monotonic() - started < 1
+
+
 # Acks
 
 

@@ -65,7 +65,11 @@ class Follower(threading.Thread):
 
     def _follow(self) -> None:
         held = dict(self.held)
-        self._cut, told = self._open(held)
+        with contextlib.ExitStack() as closing:
+            self._cut, told = self._open(held, closing)
+            self._record(told, held)
+
+    def _record(self, told: Iterator[str], held: dict[str, tuple[str, Any]]) -> None:
         history = History(self.name, held)
         self.histories.append(history)
         staged: list[Frame] = []
@@ -79,8 +83,8 @@ class Follower(threading.Thread):
                 self.held = after(self.held, staged)  # a patch that does not fit: ValueError, so it comes again
                 staged = []
 
-    def _websocket(self, held: Mapping[str, tuple[str, Any]]) -> Opened:
-        connection = connect(
+    def _websocket(self, held: Mapping[str, tuple[str, Any]], closing: contextlib.ExitStack) -> Opened:
+        connecting = connect(
             self._server.url.replace("http", "ws", 1) + "/v1/stream",
             subprotocols=[Subprotocol("cfg.v1")],
             additional_headers={"Authorization": f"Bearer {self._token}"},
@@ -90,6 +94,7 @@ class Follower(threading.Thread):
             open_timeout=5,
             close_timeout=1,
         )
+        connection = closing.enter_context(connecting)
         topics = [{"name": name, **({"etag": held[name][0]} if name in held else {})} for name in self._topics]
         connection.send(
             json.dumps(
@@ -103,30 +108,28 @@ class Follower(threading.Thread):
         )
 
         def told() -> Iterator[str]:
-            with connection:
-                while True:
-                    yield str(connection.recv(timeout=10))
+            while True:
+                yield str(connection.recv(timeout=10))
 
         return lambda: connection.socket.shutdown(socket.SHUT_RDWR), told()
 
-    def _events(self, held: Mapping[str, tuple[str, Any]]) -> Opened:
+    def _events(self, held: Mapping[str, tuple[str, Any]], closing: contextlib.ExitStack) -> Opened:
         pairs = [("accept", "patch")]
         for name in self._topics:
             pairs += [("topic", name), *([("etag", held[name][0])] if name in held else [])]
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=10)
+        closing.callback(connection.close)
         headers = {"Authorization": f"Bearer {self._token}", "X-Config-Instance": self.name}
         connection.request("GET", "/v1/events?" + urlencode(pairs), headers=headers)
         sock = connection.sock
-        answer = connection.getresponse()
+        answer = closing.enter_context(connection.getresponse())
         if answer.status != 200:
-            connection.close()
             raise OSError(f"{answer.status}")
 
         def told() -> Iterator[str]:
-            with contextlib.closing(connection), answer:
-                while line := answer.readline():
-                    if line.startswith(b"data: ") and line.endswith(b"\n"):  # else it was cut by us, in the middle
-                        yield line[6:].decode().rstrip("\n")
+            while line := answer.readline():
+                if line.startswith(b"data: ") and line.endswith(b"\n"):  # else it was cut by us, in the middle
+                    yield line[6:].decode().rstrip("\n")
 
         return lambda: sock.shutdown(socket.SHUT_RDWR), told()
 

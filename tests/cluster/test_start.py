@@ -1,0 +1,86 @@
+"""What a start takes: without it the server says why, once and at once; without Redis it is one worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from devstack.processes import plain_environment
+from devstack.server import PREFIX, ROOT
+from tests.cluster.clients import arrived, everywhere, samples
+from tests.cluster.stack import Stack, running
+
+
+def attempt(directory: Path, **settings: str) -> tuple[int, str, float]:
+    """Start it as an operator does, where it cannot start: exit code, all that it said, seconds."""
+    env = plain_environment(without=(PREFIX, "PROMETHEUS_"))
+    env |= {PREFIX + name: value for name, value in {"DATA_DIR": str(directory / "data"), **settings}.items()}
+    command = [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "wsgi:app"]
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=False)
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - began
+
+
+def complete(**changed: str) -> dict[str, str]:
+    return {
+        "REPO_URL": os.devnull,
+        "JWT_ISSUER": "https://issuer.example.org",
+        "JWT_AUDIENCE": "config-server",
+        "JWT_JWKS_URL": "https://issuer.example.org/jwks.json",
+        "BIND": "127.0.0.1:0",
+        **changed,
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        pytest.param({}, ["REPO_URL", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_JWKS_URL"], id="nothing set"),
+        pytest.param(
+            {"POLL_SECONDS": "often", "KEY_FILE": "/nowhere", "WORKRES": "2"},
+            ["REPO_URL", "JWT_ISSUER", "JWT_AUDIENCE", "POLL_SECONDS", "KEY_FILE", "WORKRES"],
+            id="some wrong",
+        ),
+        pytest.param(complete(WORKERS="2"), ["WORKERS=2", "REDIS_URL"], id="two workers without Redis"),
+        pytest.param(complete(REDIS_URL="redis://127.0.0.1:1/0"), ["KEY_FILE"], id="Redis without a key"),
+    ],
+)
+def test_settings_that_make_no_server_are_all_named_in_one_message(
+    tmp_path: Path, settings: dict[str, str], told: list[str]
+) -> None:
+    code, said, seconds = attempt(tmp_path, **settings)
+    assert code != 0
+    assert seconds < 5
+    assert all(PREFIX + name in said for name in told), said
+    assert "Traceback" not in said
+    lines = said.strip().splitlines()
+    assert len(lines) <= 1 + len(told), said
+    assert "settings do not make a server" in lines[0]
+
+
+@pytest.mark.slow
+def test_without_redis_one_worker_behaves_as_several_do(stack: Stack) -> None:
+    stack.origin.write({"pay.yml": "n: 0\n"})
+    token = stack.token("pay")
+    with running(stack.server(REDIS_URL="", WORKERS="")) as server:
+        assert len(server.workers) == 1
+        with everywhere(server, token, "pay/prod") as clients:
+            for number, announce in ((1, stack.refresh), (2, stack.hook)):
+                version = stack.origin.write({"pay.yml": f"n: {number}\n"})
+                announce(server)
+                answered = time.monotonic()
+                held = arrived(clients, version)
+                assert max(each.at for each in held) - answered < 1
+                assert len({(each.etag, each.rev) for each in held}) == 1
+        former = held[0].rev
+        assert samples(server)["config_server_cursor_seq"] == int(former.rpartition(".")[2])
+        server.stop()
+        server.start()
+        with everywhere(server, token, "pay/prod") as clients:
+            (again,) = {each.rev for each in arrived(clients, version)}
+            assert again == former  # the numbering survives a restart, so that clients need not start over

@@ -1,0 +1,164 @@
+"""Clients that do not read, that vanish, or that are too many: they are cut off, and cost the others nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from devstack.server import Server
+from tests.cluster.clients import EventClient, WebSocketClient, arrived, ask, bearer, on_each_worker, samples
+from tests.cluster.conftest import NewStack
+from tests.cluster.rawsocket import RawSocket, frame
+from tests.cluster.stack import BRISK, GREENLETS, Stack
+from tests.support import eventually
+
+CROWD = 200
+SUBSCRIBE = frame(json.dumps({"type": "subscribe", "topics": [{"name": "pay/prod"}]}).encode())
+
+
+@pytest.fixture(scope="module")
+def brisk(new_stack: NewStack) -> tuple[Stack, Server]:
+    """Two workers whose heartbeat is a second, and for whom a client is slow after a second."""
+    stack = new_stack()
+    stack.origin.write({"pay.yml": "n: 0\n"})
+    return stack, stack.server(application=BRISK).start()
+
+
+def raw_events(server: Server, token: str, *, receive_buffer: int = 0) -> socket.socket:
+    """A connection on which an event stream was asked for and nothing was read."""
+    client = socket.socket()
+    if receive_buffer:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    client.settimeout(10)
+    client.connect(("127.0.0.1", server.port))
+    headers = "".join(f"{name}: {value}\r\n" for name, value in bearer(token).items())
+    client.sendall(f"GET /v1/events?topic=pay/prod HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+    return client
+
+
+def reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def streams_open(server: Server) -> float:
+    return sum(value for name, value in samples(server).items() if name.startswith("config_server_streams_open"))
+
+
+def greenlets(server: Server) -> dict[int, int]:
+    """The living greenlets of each worker."""
+    found: dict[int, int] = {}
+    for _ in range(60):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.sendall(f"GET {GREENLETS} HTTP/1.0\r\n\r\n".encode())
+            worker = server.worker_of(client.getsockname()[1])
+            body = b"".join(iter(lambda: client.recv(4096), b"")).rpartition(b"\r\n\r\n")[2]
+        if worker is not None:
+            found[worker] = int(body)
+        if len(found) == len(server.workers):
+            return found
+    raise AssertionError("some worker took no connection")
+
+
+def descriptors(server: Server) -> dict[int, int]:
+    return {worker: psutil.Process(worker).num_fds() for worker in server.workers}
+
+
+@pytest.mark.slow
+def test_hundreds_of_clients_that_vanish_leave_no_stream_descriptor_or_greenlet(brisk: tuple[Stack, Server]) -> None:
+    stack, server = brisk
+    token = stack.token("pay")
+    with on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as clients:
+        eventually(lambda: all(client.held() for client in clients))  # each worker has all that it opens once
+    eventually(lambda: streams_open(server) == 0)
+    before, running = descriptors(server), greenlets(server)
+    sockets = [RawSocket(server, token) for _ in range(CROWD)]
+    events = [raw_events(server, token) for _ in range(CROWD)]
+    for each in sockets:
+        each.send(SUBSCRIBE)
+    eventually(lambda: streams_open(server) == 2 * CROWD, timeout=20)
+    stack.origin.write({"pay.yml": "crowd: 1\n"})
+    stack.refresh(server)
+    for each in sockets:
+        each.reset()
+    for client in events:
+        reset(client)
+    eventually(lambda: streams_open(server) == 0, timeout=5)
+    eventually(lambda: all(descriptors(server)[worker] <= number + 2 for worker, number in before.items()))
+    eventually(lambda: all(greenlets(server)[worker] <= number + 2 for worker, number in running.items()))
+
+
+@pytest.mark.slow
+def test_clients_that_never_read_are_cut_off_and_the_others_hear_of_every_change(
+    brisk: tuple[Stack, Server],
+) -> None:
+    stack, server = brisk
+    token = stack.token("pay")
+    filling = "x" * 900_000
+    with (
+        slow_readers(server, token) as workers,
+        on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as sockets,
+        on_each_worker(server, lambda: EventClient(server, token, {"pay/prod": None})) as events,
+    ):
+        assert workers == set(server.workers)
+        for number in range(8):
+            version = stack.origin.write({"pay.yml": f"slow: {number}\nfilling: {filling}\n"})
+            stack.refresh(server)
+            answered = time.monotonic()
+            held = arrived([*sockets, *events], version)
+            assert max(each.at for each in held) - answered < 1
+        eventually(lambda: streams_open(server) == len(sockets) + len(events), timeout=10)
+    closed = [line for line in server.log_lines() if line.get("stream.phase") == "close"]
+    assert "4500" in {line["stream.reason"] for line in closed}
+    assert [line for line in server.log_lines() if line["log.level"] == "error"] == []
+
+
+@contextlib.contextmanager
+def slow_readers(server: Server, token: str) -> Iterator[set[int]]:
+    """A WebSocket and an event stream on each worker that ask for everything and read nothing; the workers."""
+    workers: dict[str, set[int]] = {"websocket": set(), "sse": set()}
+    with contextlib.ExitStack() as closing:
+        for _ in range(60):
+            web_socket = closing.enter_context(RawSocket(server, token))
+            web_socket.send(SUBSCRIBE)
+            workers["websocket"].add(web_socket.worker or 0)
+            events = closing.enter_context(raw_events(server, token, receive_buffer=4096))
+            eventually(lambda: server.worker_of(events.getsockname()[1]))  # noqa: B023 - done within the round
+            workers["sse"].add(server.worker_of(events.getsockname()[1]) or 0)
+            if all(found == set(server.workers) for found in workers.values()):
+                break
+        yield workers["websocket"] & workers["sse"]
+
+
+@pytest.mark.slow
+def test_a_worker_full_of_streams_refuses_more_and_goes_on_answering(new_stack: NewStack) -> None:
+    stack = new_stack()
+    stack.origin.write({"pay.yml": "n: 0\n"})
+    token = stack.token("pay")
+    server = stack.server(STREAMS_PER_WORKER="5", WORKERS="1").start()
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(5):
+            assert open_ones.enter_context(RawSocket(server, token)).status == 101
+        with RawSocket(server, token) as refused:
+            assert refused.status == 503
+            assert int(refused.headers["retry-after"]) > 0
+        tag = ask(server, "/v1/config/pay/prod", token).headers["ETag"]
+        for path in ("/v1/events?topic=pay/prod", "/v1/config/pay/prod?wait=5"):
+            answer = ask(server, path, token, headers={"If-None-Match": tag})
+            assert answer.status_code == 503, path
+            assert int(answer.headers["Retry-After"]) > 0
+        for path in ("/v1/config/pay/prod", "/health", "/health/ready", "/metrics"):
+            assert ask(server, path, token).status_code == 200
+        version = stack.origin.write({"pay.yml": "n: 1\n"})
+        assert stack.refresh(server).json()["version"] == version
+    eventually(lambda: streams_open(server) == 0)
+    with RawSocket(server, token) as admitted:
+        assert admitted.status == 101
+    server.stop()
