@@ -62,6 +62,8 @@ def test_with_the_issuer_gone_known_keys_verify_on_and_a_server_that_never_had_a
     stack.origin.write({"pay.yml": "n: 0\n"})
     token = stack.token("pay")
     with running(stack.server()) as server:
+        # Ready is one worker's word: the issuer may go when both have fetched its keys.
+        eventually(lambda: all(ask(server, "/v1/config/pay/prod", token).status_code == 200 for _ in range(12)))
         issuer.close()
         for _ in range(6):
             assert ask(server, "/v1/config/pay/prod", token).status_code == 200
