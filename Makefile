@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: help run venv test test-fast lint check clean
+.PHONY: help run venv test test-fast lint check bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -33,6 +33,9 @@ lint: venv  ## format, lint, types, import direction
 	$(BIN)/lint-imports
 
 check: lint test  ## lint and the whole suite
+
+bench: venv  ## what a stream costs and how fast a change reaches ten thousand; minutes, on a quiet machine
+	@$(BIN)/python -m bench
 
 clean:  ## what these targets have made, but for the environment
 	rm -rf .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -21,7 +21,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     """The application, wired and not yet started: `services(app).start()` comes after the fork."""
     from flask import Flask
 
-    from app.blueprints import admin, config, cors, docs, guard, health, hooks, http, problems, stream
+    from app.blueprints import admin, config, cors, docs, guard, health, hooks, http, problems, stream, tickets
     from app.observability import flask_metrics
     from app.services import Services
 
@@ -35,11 +35,14 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     http.install(app, services.audit, services.metrics)
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
-    guard.install(app, services.access, guard.metrics_at(settings.metrics))
+    guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics))
     app.register_blueprint(config.blueprint(services.engine))
     app.register_blueprint(stream.blueprint(services.streams, services.stream_limits, services.metrics))
+    app.register_blueprint(tickets.blueprint(services.tickets, services.presence))
     app.register_blueprint(
-        admin.blueprint(services.engine, services.hint, services.new_heads, services.record, patience=20)
+        admin.blueprint(
+            services.engine, services.hint, services.new_heads, services.record, services.revoke, patience=20
+        )
     )
     app.register_blueprint(hooks.blueprint(services.webhook_secret, services.hint))
     app.register_blueprint(health.blueprint(services.health, services.metrics))

@@ -154,7 +154,7 @@ class ConfigServer:
     def close(self) -> None:
         """Say goodbye to streams, stop listening, end the threads. May be called twice, and before `start`."""
         self._closed = True
-        self.services.drain()
+        self.services.drain(at_once=True)
         server, self._server = self._server, None
         if server is not None:
             if self._thread is not None:

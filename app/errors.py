@@ -20,6 +20,7 @@ ConfigServerError
 │   ├── AuditUnavailable        the audit trail cannot be written, so nothing that needs it is done
 │   ├── Behind                  this host has not caught up with the rev the caller has seen
 │   └── Overloaded              a limit of this worker is reached
+│       └── TooManyStreams      a limit of this client is reached
 └── SettingsError               the environment does not make a server; lists every problem
 """
 
@@ -139,6 +140,10 @@ class Behind(Unavailable):
 
 class Overloaded(Unavailable):
     """A limit of this worker or client is reached."""
+
+
+class TooManyStreams(Overloaded):
+    """This client holds as many streams as it may."""
 
 
 class SettingsError(ConfigServerError):

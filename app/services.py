@@ -11,7 +11,21 @@ from functools import cached_property
 import structlog
 from prometheus_client import CollectorRegistry
 
-from app.access import Access, FileKeys, Issuer, Issuers, JwksKeys, Keys, Rbac, TokenVerifier, load_rbac
+from app.access import (
+    Access,
+    FileKeys,
+    Issuer,
+    Issuers,
+    JwksKeys,
+    Keys,
+    LocalTickets,
+    Rbac,
+    RedisTickets,
+    Revocations,
+    Tickets,
+    TokenVerifier,
+    load_rbac,
+)
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
 from app.effective import checked_search_path
@@ -45,8 +59,13 @@ from app.notify import (
     Hints,
     LocalBus,
     LocalCursorStore,
+    LocalLeases,
+    LocalPresence,
+    Presence,
     RedisBus,
     RedisCursorStore,
+    RedisLeases,
+    RedisPresence,
     Rev,
     channel_of,
     new_epoch,
@@ -119,19 +138,20 @@ class Services:
             self._closing.callback(self.vault.close)
         if self.link is None:
             self._closing.callback(self.puller.keep)
-        parts = (self.trail, self.audit, self.issuers, self.follower, self.secret_watch, self.scheduler)
+        parts = (self.trail, self.audit, self.issuers, self.presence, self.follower, self.secret_watch, self.scheduler)
         for part in parts:
             part.start()
             self._closing.callback(part.close)
         self.bus.start(self._on_message)
         self._closing.callback(self.bus.close)
 
-    def drain(self) -> None:
-        """Say goodbye to every stream and answer every long poll; new ones are refused."""
-        self.notifier.drain()
+    def drain(self, *, at_once: bool = False) -> None:
+        """Answer every long poll, and say goodbye to the streams, spread over a while or `at_once`; refuse new ones."""
+        self.notifier.drain(at_once=at_once)
 
     def close(self) -> None:
-        self.drain()
+        """End the threads. Streams that are still there are told goodbye at once."""
+        self.drain(at_once=True)
         self._closing.close()
 
     def hint(self) -> int:
@@ -139,6 +159,13 @@ class Services:
         number = self.hints.give()
         self.bus.hint()
         return number
+
+    def revoke(self, kind: str, issuer: str | None, value: str) -> None:
+        """Refuse a token (jti) or subject (sub) for as long as a token may live."""
+        settings = self.settings
+        until = time.time() + settings.jwt_max_lifetime_seconds + settings.jwt_leeway_seconds
+        self.revocations.revoke(kind, issuer or settings.jwt_issuer, value, until)
+        self.bus.moved()
 
     def record(self, event: AuditEvent) -> None:
         """On disk before this returns: for what must not happen unrecorded. Raises AuditUnavailable."""
@@ -382,17 +409,41 @@ class Services:
     def access(self) -> Access:
         settings = self.settings
         rbac = load_rbac(settings.rbac_file) if settings.rbac_file else Rbac(())
-        verifier = TokenVerifier(self.issuers, rbac)
+        verifier = TokenVerifier(self.issuers, rbac, revoked=self.revocations.is_revoked)
         return Access(verifier, envs_listed=bool(settings.envs), unscoped_read=settings.unscoped_read)
+
+    @cached_property
+    def revocations(self) -> Revocations:
+        return Revocations(
+            self.settings.data_dir / "revocations.json", self.link, on_change=self.notifier.wake_everyone
+        )
+
+    @cached_property
+    def tickets(self) -> Tickets:
+        return Tickets(LocalTickets() if self.link is None else RedisTickets(self.link))
+
+    @cached_property
+    def presence(self) -> Presence:
+        settings, link = self.settings, self.link
+        return Presence(
+            LocalPresence() if link is None else RedisPresence(link),
+            LocalLeases() if link is None else RedisLeases(link),
+            per_instance=settings.streams_per_instance,
+            per_subject=settings.streams_per_subject,
+        )
 
     @cached_property
     def streams(self) -> StreamPolicy:
         return StreamPolicy(
             engine=self.engine,
             frames=ChangeFrames(),
+            presence=self.presence,
             authorize=self.access.view,
+            verify=self.access.verifier.verify,
+            is_revoked=self.revocations.is_revoked,
             digest_key=derive(self._key, "stream digest"),
             heartbeat=self.timings.heartbeat,
+            limits=self.stream_limits,
             on_pushed=self.metrics.count_pushed,
             on_delivered=self._on_read,
             on_denied=self._on_stream_denied,
@@ -400,7 +451,14 @@ class Services:
 
     @cached_property
     def stream_limits(self) -> StreamLimits:
-        return StreamLimits(frozenset(self.settings.allowed_origins), self.timings.stream_write)
+        timings = self.timings
+        return StreamLimits(
+            frozenset(self.settings.allowed_origins),
+            write_timeout=timings.stream_write,
+            max_age=timings.stream_age,
+            expiry_warning=timings.expiry_warning,
+            drain_seconds=timings.drain,
+        )
 
     @cached_property
     def trail(self) -> AuditTrail:
@@ -448,6 +506,7 @@ class Services:
         )
 
     def _follow(self) -> bool:
+        self.revocations.sync()
         installed = self.installer.follow()
         self._tell_staleness()
         if self.link is not None:

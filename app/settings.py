@@ -30,6 +30,9 @@ class Timings:
     head_check: float = 5.0  # how often it reads the head from Redis whatever the bus says
     heartbeat: float = 20.0  # between two `sync` of an idle stream, +-10 %
     stream_write: float = 10.0  # a write blocked for longer closes the stream
+    stream_age: float = 1800.0  # a stream is asked to come again after this, x0.8 to x1
+    expiry_warning: float = 60.0  # a client is told so long before its token ends
+    drain: float = 5.0  # goodbyes are spread over at least this
     redis: float = 0.5  # timeout of one Redis call on the request path
     redis_pause: float = 2.0  # how long Redis is left alone after it failed
     vault_connect: float = 1.0
@@ -106,6 +109,8 @@ class Settings:
     webhook_secret_file: Path | None = None
     metrics: str = "view"
     streams_per_worker: int = 10_000
+    streams_per_instance: int = 4
+    streams_per_subject: int = 0
     audit_dir: Path | None = None
     log_level: str = "info"
     timings: Timings = Timings()
@@ -289,6 +294,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _limit(text: str) -> int:
+    """A whole number; 0 means no limit."""
+    return 0 if text == "0" else _count(text)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text.lower() not in choices:
@@ -369,6 +379,8 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "webhook_secret_file": _readable_file,
     "metrics": _metrics,
     "streams_per_worker": _count,
+    "streams_per_instance": _limit,
+    "streams_per_subject": _limit,
     "audit_dir": Path,
     "log_level": _one_of("debug", "info", "warning", "error"),
 }

@@ -31,6 +31,7 @@ BRISK = Timings(
     retry_first=0.05,
     hint_retries=(),
     lock_retry=0.05,
+    drain=0.2,
 )
 #: Who may read every secret, and refresh.
 EVERYTHING = "config:read:*/* config:write"

@@ -13,10 +13,13 @@ from app.access.jwk import ALGORITHMS
 from app.access.keys import JwksKeys, Keys, KeyStatus
 from app.access.permissions import Action, allows, holds, parse_grant, parse_grants, view_for
 from app.access.rbac import Rbac, RbacError, load_rbac
+from app.access.revocations import KINDS, Revocations
+from app.access.tickets import LocalTickets, RedisTickets, Tickets
 from app.access.verifier import TokenVerifier
 
 __all__ = [
     "ALGORITHMS",
+    "KINDS",
     "Access",
     "Action",
     "FileKeys",
@@ -25,8 +28,12 @@ __all__ = [
     "JwksKeys",
     "KeyStatus",
     "Keys",
+    "LocalTickets",
     "Rbac",
     "RbacError",
+    "RedisTickets",
+    "Revocations",
+    "Tickets",
     "TokenVerifier",
     "allows",
     "bearer_token",

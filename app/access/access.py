@@ -17,6 +17,9 @@ class Access:
     envs_listed: bool
     unscoped_read: bool
 
+    def is_revoked(self, principal: Principal) -> bool:
+        return self.verifier.is_revoked(principal)
+
     def view(self, principal: Principal, service: str, envs: tuple[str, ...]) -> View | None:
         """The fullest view of the target that the principal may have, or None."""
         return view_for(principal, service, envs, envs_listed=self.envs_listed, unscoped_read=self.unscoped_read)

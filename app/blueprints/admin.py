@@ -10,6 +10,7 @@ from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 
 from app.audit import AuditEvent, Outcome
+from app.blueprints.schemas import RevocationBody, load_body
 from app.engine import ConfigEngine
 from app.errors import RepositoryUnavailable
 from app.notify import HeadsFile, HostState
@@ -23,6 +24,7 @@ def blueprint(
     hint: Callable[[], int],
     new_heads: Callable[[], HeadsFile],
     record: Callable[[AuditEvent], None],
+    refuse: Callable[[str, str | None, str], None],
     *,
     patience: float,
 ) -> Blueprint:
@@ -30,7 +32,7 @@ def blueprint(
     routes = Blueprint("admin", __name__, url_prefix="/v1/admin")
 
     def refresh() -> ResponseReturnValue:
-        record(_refreshed())
+        record(_event("config.refresh"))
         state = _answered(engine, new_heads(), hint(), patience)
         if state is not None and state.git_failing_since:
             raise RepositoryUnavailable("Git does not answer; the last commit goes on being served")
@@ -45,7 +47,14 @@ def blueprint(
         }
         return body, 202 if state is None else 200
 
+    def revoke() -> ResponseReturnValue:
+        body = load_body(RevocationBody(), request)
+        record(_event("access.revoke", f"{body['kind']} {body['value']}"))
+        refuse(body["kind"], body.get("issuer"), body["value"])
+        return "", 204
+
     routes.post("/refresh")(refresh)
+    routes.post("/revocations")(revoke)
     return routes
 
 
@@ -61,12 +70,13 @@ def _answered(engine: ConfigEngine, heads: HeadsFile, number: int, patience: flo
     return None
 
 
-def _refreshed() -> AuditEvent:
+def _event(action: str, detail: str | None = None) -> AuditEvent:
     return AuditEvent(
-        "config.refresh",
+        action,
         Outcome.ALLOWED,
         request_id=g.request_id,
         subject=g.principal.subject,
         issuer=g.principal.issuer,
         address=request.remote_addr,
+        detail=detail,
     )

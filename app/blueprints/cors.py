@@ -6,7 +6,7 @@ from flask import Flask, Response, request
 
 #: Headers of ours that a script may read.
 EXPOSED = "ETag, X-Config-Version, X-Config-Rev, X-Config-Stale, X-Request-ID, Retry-After"
-_ASKABLE = "Authorization, Content-Type, If-None-Match, X-Config-Rev, X-Request-ID, Last-Event-ID"
+_ASKABLE = "Authorization, Content-Type, If-None-Match, X-Config-Rev, X-Config-Instance, X-Request-ID, Last-Event-ID"
 _PREFLIGHT_SECONDS = "600"
 
 

@@ -8,9 +8,9 @@ from enum import Enum
 
 from flask import Flask, abort, g, request
 
-from app.access import Access, Action, bearer_token, holds
+from app.access import Access, Action, Tickets, bearer_token, holds
 from app.access import install as install_jwt
-from app.errors import Forbidden
+from app.errors import Forbidden, Unauthenticated
 from app.model import Principal, checked_envs, checked_service
 
 
@@ -39,7 +39,10 @@ ROUTES: Mapping[str, Need] = {
     "config.file": Need.TARGET,
     "stream.websocket": Need.TOKEN,
     "stream.events": Need.TOKEN,
+    "tickets.issue": Need.TOKEN,
+    "tickets.acknowledge": Need.TOKEN,
     "admin.refresh": Need.WRITE,
+    "admin.revoke": Need.WRITE,
 }
 
 
@@ -61,6 +64,7 @@ class Guard:
     """Runs before every view; leaves `g.principal`, and for a target `g.view`, `g.service`, `g.envs`."""
 
     access: Access
+    tickets: Tickets
     metrics: MetricsAt
 
     def check(self) -> None:
@@ -75,13 +79,21 @@ class Guard:
             abort(404)
         if need in _OPEN or at_metrics_port or (need is Need.METRICS and self.metrics.public):
             return
-        g.principal = self._authenticated()
+        ticket = _ticket() if request.endpoint in _TAKE_TICKETS else None
+        g.principal = self._redeemed(ticket) if ticket is not None else self._authenticated()
         _CHECKS[need](self, g.principal)
 
     def _authenticated(self) -> Principal:
         header = request.headers.get("Authorization")
         g.has_token = header is not None
         return self.access.verifier.verify(bearer_token(header))
+
+    def _redeemed(self, ticket: str) -> Principal:
+        g.has_token = True
+        principal = self.tickets.redeem(ticket, request.headers.get("Origin"))
+        if self.access.is_revoked(principal):
+            raise Unauthenticated("the token behind the ticket has been revoked")
+        return principal
 
     def _target(self, principal: Principal) -> None:
         arguments = request.view_args or {}
@@ -102,6 +114,19 @@ class Guard:
         """Nothing more: each topic is looked at when it is subscribed to, and at each delivery."""
 
 
+def _ticket() -> str | None:
+    """A browser's ticket: a second subprotocol of WebSocket; for SSE the scheme Ticket, or the query."""
+    if request.endpoint == "stream.websocket":
+        offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+        return next((name.strip()[7:] for name in offered if name.strip().startswith("ticket.")), None)
+    given = request.headers.get("Authorization")
+    if given is None:
+        return request.args.get("ticket")  # a native EventSource can set no header
+    scheme, _, value = given.partition(" ")
+    return value.strip() if scheme.lower() == "ticket" else None
+
+
+_TAKE_TICKETS = frozenset({"stream.websocket", "stream.events"})
 _OPEN = frozenset({Need.NOTHING, Need.SIGNATURE})
 _CHECKS: Mapping[Need, Callable[[Guard, Principal], None]] = {
     Need.TOKEN: Guard._token,
@@ -111,7 +136,7 @@ _CHECKS: Mapping[Need, Callable[[Guard, Principal], None]] = {
 }
 
 
-def install(app: Flask, access: Access, metrics: MetricsAt) -> None:
+def install(app: Flask, access: Access, tickets: Tickets, metrics: MetricsAt) -> None:
     """Put the guard before every view of `app`, and let its JWTManager do the decoding."""
     install_jwt(app, access.verifier)
-    app.before_request(Guard(access, metrics).check)
+    app.before_request(Guard(access, tickets, metrics).check)

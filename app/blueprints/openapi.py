@@ -104,6 +104,22 @@ _SECURITY: dict[Need, _Requirements] = {
     Need.WRITE: _BEARER,
     Need.METRICS: [*_BEARER, {}],
 }
+#: A stream may be opened with a ticket instead of a token.
+_TICKET: dict[str, _Requirements] = {
+    "stream.events": [{"ticket": []}, {"ticketInQuery": []}],
+    "stream.websocket": [{"ticketAsSubprotocol": []}],
+}
+_SCHEMES: dict[str, Part] = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "ticket": {"type": "http", "scheme": "ticket", "description": "Of `POST /v1/tickets`."},
+    "ticketInQuery": {"type": "apiKey", "in": "query", "name": "ticket", "description": "For a native `EventSource`."},
+    "ticketAsSubprotocol": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Sec-WebSocket-Protocol",
+        "description": "`cfg.v1, ticket.<value>`: a second subprotocol, which is not answered.",
+    },
+}
 _DENIALS: dict[Need, tuple[type[ConfigServerError], ...]] = {
     Need.TOKEN: (errors.Unauthenticated,),
     Need.TARGET: (errors.Unauthenticated, errors.Forbidden),
@@ -144,7 +160,8 @@ class _Builder:
             components.header(name, header)
         for name, parameter in PARAMETERS.items():
             components.parameter(name, parameter["in"], {"name": name, **parameter})
-        components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+        for name, scheme in _SCHEMES.items():
+            components.security_scheme(name, scheme)
         for name in SIGNATURES:
             components.security_scheme(name, {"type": "apiKey", "in": "header", "name": name})
 
@@ -157,7 +174,7 @@ class _Builder:
             "summary": operation.summary,
             "description": operation.description,
             "parameters": [*self._parameters(operation), "X-Request-ID"],
-            "security": _SECURITY[need],
+            "security": [*_SECURITY[need], *_TICKET.get(endpoint, [])],
             "responses": {
                 **{str(status): _answer(status, answer) for status, answer in operation.answers.items()},
                 **_failures(operation, _DENIALS.get(need, ())),
@@ -211,7 +228,7 @@ def _failures(operation: Operation, denials: Iterable[type[ConfigServerError]]) 
 
 
 def _failure(status: int, kinds: dict[str, str]) -> Part:
-    more = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}.get(status, ())
+    more = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}.get(status, ())
     lines = "\n".join(f"- `{PROBLEM_TYPE}{kind}`: {meaning}" for kind, meaning in kinds.items())
     return {
         "description": f"{TITLES[status]}.\n\n{lines}",

@@ -9,7 +9,15 @@ from typing import Any, TypeAlias
 from marshmallow import Schema, fields
 
 from app import errors
-from app.blueprints.schemas import ConfigSchema, FileQuery, ReadQuery, RefreshSchema
+from app.blueprints.schemas import (
+    AckBody,
+    ConfigSchema,
+    FileQuery,
+    ReadQuery,
+    RefreshSchema,
+    RevocationBody,
+    TicketSchema,
+)
 from app.engine import FORMAT_NAMES
 from app.errors import ConfigServerError
 from app.model import NAME
@@ -81,6 +89,10 @@ def json_of(schema: type[Schema], example: object = None) -> Mapping[str, Part]:
     return {"application/json": content if example is None else {**content, "example": example}}
 
 
+def _json_body(schema: type[Schema]) -> Part:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
 def _text(media_type: str, example: str) -> Mapping[str, Part]:
     return {media_type: {"schema": {"type": "string"}, "example": example}}
 
@@ -144,11 +156,29 @@ _ORIGIN: Part = {
     "description": "Browsers send it; it must then be one of `ALLOWED_ORIGINS`, else 403.",
     "schema": {"type": "string"},
 }
+_ACCEPT: Part = {
+    "name": "accept",
+    "in": "query",
+    "description": "`patch`: a change may come as a JSON Patch of what the client holds.",
+    "schema": {"type": "string", "enum": ["put", "patch"]},
+}
+_INSTANCE: Part = {
+    "name": "X-Config-Instance",
+    "in": "header",
+    "description": "Which instance of a service this is, for the limit of streams and for the operator's list.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+}
+_LAST_EVENT_ID: Part = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The `id` of the last `sync`: if nothing has changed since, nothing is sent again.",
+    "schema": {"type": "string"},
+}
 _SUBPROTOCOL: Part = {
     "name": "Sec-WebSocket-Protocol",
     "in": "header",
     "required": True,
-    "description": f"Must offer `{wire.SUBPROTOCOL}`.",
+    "description": f"Must offer `{wire.SUBPROTOCOL}`; may bring a ticket as a second one, `ticket.<value>`.",
     "schema": {"type": "string", "examples": [wire.SUBPROTOCOL]},
 }
 _ASSET: Part = {
@@ -218,28 +248,65 @@ OPERATIONS: Mapping[str, Operation] = {
         "Follow topics by Server-Sent Events",
         _FRAMES + " The event's name is the frame's type, its data the frame; `sync` alone carries an `id`.",
         {200: Answer("The stream.", _text("text/event-stream", _STREAM_EXAMPLE))},
-        more=(_TOPICS, _TOPIC_ETAGS, _ORIGIN),
+        more=(_TOPICS, _TOPIC_ETAGS, _ACCEPT, _INSTANCE, _LAST_EVENT_ID, _ORIGIN),
         fails=(
             errors.BadInput,
             errors.Forbidden,
             errors.UnknownLabel,
             errors.UnknownTarget,
+            errors.TooManyStreams,
             errors.Overloaded,
             errors.RepositoryUnavailable,
+            errors.BusUnavailable,
         ),
     ),
     "stream.websocket": Operation(
         "Streams",
         "Follow topics by WebSocket",
-        _FRAMES + " The client speaks too: `subscribe` and `unsubscribe`. Close codes: 1012 the server restarts, 1013 "
-        "too many streams, 4400 bad frame, 4401 the token has expired.",
+        _FRAMES
+        + " The client speaks too: `subscribe`, `unsubscribe`, `auth` (a new token for the same client) and `ack`. "
+        "Close codes: 1012 the server restarts, or wants the client to come again; 4400 bad frame, 4401 the token has "
+        "expired or is revoked, 4403 the new token is another client's or covers nothing, 4502 too many messages or "
+        "streams.",
         {101: Answer("Upgraded.", {}, ("Sec-WebSocket-Protocol",))},
-        more=(_SUBPROTOCOL, _ORIGIN),
-        fails=(errors.BadInput, errors.Forbidden, errors.Overloaded, errors.RepositoryUnavailable),
+        more=(_SUBPROTOCOL, _INSTANCE, _ORIGIN),
+        fails=(
+            errors.BadInput,
+            errors.Forbidden,
+            errors.TooManyStreams,
+            errors.Overloaded,
+            errors.RepositoryUnavailable,
+            errors.BusUnavailable,
+        ),
         http_fails=(
             (400, "bad-request", "Not an upgrade to WebSocket."),
             (400, "bad-handshake", "Not a handshake of WebSocket version 13."),
         ),
+    ),
+    "tickets.issue": Operation(
+        "Streams",
+        "Trade the token for a ticket",
+        "For a browser, which cannot send a token with a WebSocket. The ticket opens one stream, within half a minute, "
+        "from the `Origin` of this request; the stream ends no later than the token. Takes no body.",
+        {201: Answer("The ticket.", json_of(TicketSchema, {"ticket": "Zk0…", "expires_in": 30}))},
+        fails=(errors.BusUnavailable,),
+    ),
+    "tickets.acknowledge": Operation(
+        "Streams",
+        "Tell what was done with a change",
+        "For a client of an event stream; a WebSocket has the frame `ack`. For the operator's list of instances.",
+        {204: Answer("Noted.")},
+        fails=(errors.BadInput, errors.NotFound),
+        body=_json_body(AckBody),
+    ),
+    "admin.revoke": Operation(
+        "Administration",
+        "Refuse a token or a subject",
+        "From now on and for as long as a token may live: requests are answered 401 by every worker, and streams end "
+        "with 4401, within five seconds while Redis answers.",
+        {204: Answer("On disk, and published.")},
+        fails=(errors.BadInput, errors.AuditUnavailable, errors.Unavailable),
+        body=_json_body(RevocationBody),
     ),
     "admin.refresh": Operation(
         "Administration",

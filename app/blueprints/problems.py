@@ -24,6 +24,7 @@ STATUS: Mapping[type[ConfigServerError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Unprocessable: 422,
+    errors.TooManyStreams: 429,
     errors.Overloaded: 503,
     errors.Unavailable: 503,
     errors.ConfigServerError: 500,
@@ -38,6 +39,7 @@ TITLES: Mapping[int, str] = {
     413: "Too large",
     415: "Unsupported media type",
     422: "Cannot be served",
+    429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from flask import Request
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 from werkzeug.datastructures import MultiDict
 
@@ -100,14 +102,62 @@ class RefreshSchema(Schema):
     stale = fields.List(fields.Nested(StaleSchema), required=True)
 
 
+class AckBody(Schema):
+    """What a client of an event stream did with a change."""
+
+    class Meta:
+        unknown = RAISE
+
+    conn = fields.String(
+        required=True, validate=validate.Regexp("^[0-9a-f]{16}$"), metadata={"description": "Of the frame `hello`."}
+    )
+    rev = fields.String(required=True, validate=validate.Length(1, 600))
+    topic = fields.String(required=True, validate=validate.Length(1, 600))
+    etag = fields.String(required=True, validate=validate.Length(1, 600))
+    status = fields.String(required=True, validate=validate.OneOf(["applied", "rejected"]))
+    reason = fields.String(validate=validate.Length(1, 600))
+
+
+class RevocationBody(Schema):
+    """What to refuse from now on."""
+
+    class Meta:
+        unknown = RAISE
+
+    kind = fields.String(
+        required=True, validate=validate.OneOf(["jti", "sub"]), metadata={"description": "One token, or a subject."}
+    )
+    value = fields.String(required=True, validate=validate.Length(1, 255))
+    issuer = fields.String(validate=validate.Length(1, 1024), metadata={"description": "JWT_ISSUER if absent."})
+
+
+class TicketSchema(Schema):
+    """A ticket for one stream."""
+
+    ticket = fields.String(required=True)
+    expires_in = fields.Integer(required=True, metadata={"description": "Seconds."})
+
+
+def load_body(schema: Schema, request: Request) -> dict[str, Any]:
+    """The JSON body. Raises BadInput naming the first field at fault."""
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
+        raise BadInput("body", "is not a JSON object of type application/json")
+    return _loaded(schema, body)
+
+
 def load_query(schema: Schema, query: MultiDict[str, str]) -> dict[str, Any]:
     """Raises BadInput naming the first field at fault: unknown, repeated or of the wrong kind."""
     given = {name: values for name, values in query.lists() if name not in _TOKEN_WORDS}
     repeated = [name for name, values in given.items() if len(values) > 1]
     if repeated:
         raise BadInput(_shown(repeated[0]), "is given more than once")
+    return _loaded(schema, {name: values[0] for name, values in given.items()})
+
+
+def _loaded(schema: Schema, given: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        loaded: dict[str, Any] = schema.load({name: values[0] for name, values in given.items()})
+        loaded: dict[str, Any] = schema.load(dict(given))
     except ValidationError as failure:
         messages = failure.messages if isinstance(failure.messages, dict) else {}
         name, reasons = next(iter(messages.items()), ("query", None))

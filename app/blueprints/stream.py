@@ -14,16 +14,17 @@ from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
 
 from app.blueprints import websocket as adapter
+from app.blueprints.sse import EventStream
 from app.engine import Close, StreamLimits, StreamPolicy, StreamSession
-from app.errors import BadInput, Forbidden, Overloaded
+from app.errors import BadInput, Forbidden, Overloaded, TooManyStreams
 from app.model import Principal
-from app.notify import ConfigChangeNotifier, Subscriber
+from app.notify import Connection, Subscriber, now_text
+from app.notify.leases import LEASE_SECONDS
 from app.notify.wire import CLOSE_INTERNAL, CLOSE_SLOW, MAX_TOPICS, SUBPROTOCOL, Subscribe
 from app.observability import Metrics, stream_closed, stream_opened
 
 log = logging.getLogger(__name__)
 
-CLOSE_OVERLOAD = 1013
 #: Options of flask-sock, and the endpoints whose duration is no latency.
 SERVER_OPTIONS = adapter.SERVER_OPTIONS
 ENDPOINTS = ("stream.websocket", "stream.events")
@@ -44,37 +45,36 @@ def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> B
         if _transport() == "websocket":
             _check_subprotocol()
             adapter.prepare(request.environ, limits.write_timeout)
+            g.stream = _Stream("websocket", policy, metrics, threading.Event())
+            g.stream.take_place()
+
+    @routes.teardown_request
+    def give_back(_error: BaseException | None) -> None:
+        """A WebSocket's request lasts as long as the stream does; also when the handshake fails."""
+        stream: _Stream | None = g.pop("stream", None)
+        if stream is not None:
+            stream.close()
 
     def websocket(connection: Server) -> None:
-        with_stream = _Stream("websocket", g.principal, notifier, metrics, connection.event)
-        if not with_stream.open():
-            connection.close(CLOSE_OVERLOAD, "this worker holds as many streams as it may")
-            return
-        session = with_stream.session(policy)
-        reason = "failed"
-        try:
-            reason = _speak(connection, session)
-        finally:
-            with_stream.close(session, reason)
+        stream: _Stream = g.stream
+        stream.begin(connection.event)
+        stream.reason = _speak(connection, stream.session)
 
     def events() -> Response:
         command = _subscription()
-        stream = _Stream("sse", g.principal, notifier, metrics, threading.Event())
-        session = stream.session(policy)
+        stream = _Stream("sse", policy, metrics, threading.Event())
         for name in command.topics:
-            target = session.resolve(policy.engine.world, name)
+            target = stream.session.resolve(policy.engine.world, name)
             g.topic = target.topic
             if policy.authorize(g.principal, target.service, target.envs) is None:
                 raise Forbidden("no grant of this token covers this topic")
         sock = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
         if sock is not None:
             adapter.watch_peer(sock, limits.write_timeout)
-        if not stream.open():
-            raise Overloaded("this worker holds as many streams as it may", retry_after=2)
-        response = Response(_told(stream, session, command), mimetype="text/event-stream")
-        response.call_on_close(lambda: stream.close(session, stream.reason))  # also when nobody ever read from it
-        response.headers["X-Accel-Buffering"] = "no"
-        response.headers["Cache-Control"] = "no-store, private, no-transform"
+        stream.take_place()
+        stream.begin()
+        response = EventStream(_told(stream, command), limits.write_timeout, on_slow=stream.slow)
+        response.call_on_close(stream.close)  # also when nobody ever read from it
         return response
 
     Sock().route("/stream", bp=routes)(websocket)
@@ -85,46 +85,62 @@ def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> B
 class _Stream:
     """One connection's place in the worker: counted, logged, and given back whatever happens."""
 
-    def __init__(
-        self,
-        transport: str,
-        principal: Principal,
-        notifier: ConfigChangeNotifier,
-        metrics: Metrics,
-        wake: threading.Event,
-    ) -> None:
+    def __init__(self, transport: str, policy: StreamPolicy, metrics: Metrics, wake: threading.Event) -> None:
         self._transport = transport
-        self._principal = principal
-        self._notifier = notifier
+        self._principal: Principal = g.principal
+        self._policy = policy
+        self._notifier = policy.engine.notifier
         self._metrics = metrics
         self._subscriber = Subscriber(wake)
         self._address = request.remote_addr or ""
         self._id = secrets.token_hex(8)
         self._since = time.monotonic()
+        self.session = StreamSession(policy, self._principal, self._subscriber, self._id, self._address)
+        self._has_place = self._begun = False
         self.reason = "gone"
 
-    def session(self, policy: StreamPolicy) -> StreamSession:
-        return StreamSession(policy, self._principal, self._subscriber, self._id, self._address)
-
-    def open(self) -> bool:
+    def take_place(self) -> None:
+        """Take a place. Raises Overloaded when the worker is full, TooManyStreams when the client has its share."""
+        known = Connection(self._id, self._transport, self._principal.subject, self._address, now_text())
+        instance = _instance()
         joined = self._notifier.join(self._subscriber)
-        self._metrics.count_stream(self._transport, "opened" if joined else "refused")
-        if joined:
-            self._metrics.add_stream(self._transport, 1)
-            stream_opened(
-                transport=self._transport, address=self._address, subject=self._principal.subject, connection=self._id
-            )
-        return joined
+        if not joined or not self._policy.presence.arrive(known, instance):
+            self._metrics.count_stream(self._transport, "refused")
+            self._notifier.leave(self._subscriber, [])
+            if joined:
+                raise TooManyStreams("this client holds as many streams as it may", retry_after=LEASE_SECONDS)
+            raise Overloaded("this worker holds as many streams as it may", retry_after=2)
+        self._has_place = True
 
-    def close(self, session: StreamSession, reason: str) -> None:
-        self._notifier.leave(self._subscriber, list(session.targets))
+    def begin(self, wake: threading.Event | None = None) -> None:
+        """The stream is open. `wake` is the event that its transport sets when something comes in."""
+        if wake is not None:
+            self._subscriber.wake = wake
+        self._begun = True
+        self._metrics.count_stream(self._transport, "opened")
+        self._metrics.add_stream(self._transport, 1)
+        stream_opened(
+            transport=self._transport, address=self._address, subject=self._principal.subject, connection=self._id
+        )
+
+    def slow(self) -> None:
+        self.reason = str(CLOSE_SLOW)
+
+    def close(self) -> None:
+        if not self._has_place:
+            return
+        self._has_place = False
+        self._notifier.leave(self._subscriber, list(self.session.targets))
+        self._policy.presence.depart(self._id)
+        if not self._begun:
+            return
         self._metrics.add_stream(self._transport, -1)
         stream_closed(
             transport=self._transport,
             address=self._address,
             subject=self._principal.subject,
             seconds=time.monotonic() - self._since,
-            reason=reason,
+            reason=self.reason,
             connection=self._id,
         )
 
@@ -138,7 +154,7 @@ def _speak(connection: Server, session: StreamSession) -> str:
     try:
         for item in session.run((), lambda: adapter.messages(connection), lambda: connection.connected):
             if isinstance(item, Close):
-                connection.close(item.code, item.reason)
+                adapter.close(connection, item.code, item.reason)
                 return str(item.code)
             connection.sock.send(item.websocket)
     except adapter.SlowReader:
@@ -150,18 +166,22 @@ def _speak(connection: Server, session: StreamSession) -> str:
     except Exception:
         log.exception("stream.failed")
         if connection.connected:
-            connection.close(CLOSE_INTERNAL, "internal error")
+            adapter.close(connection, CLOSE_INTERNAL, "internal error")
         return str(CLOSE_INTERNAL)
     return str(int(connection.close_reason))
 
 
-def _told(stream: _Stream, session: StreamSession, command: Subscribe) -> Iterator[bytes]:
+def _told(stream: _Stream, command: Subscribe) -> Iterator[bytes]:
     """The body of an event stream; closed by the server as soon as a write fails."""
-    for item in session.run((command,), list, lambda: True):
-        if isinstance(item, Close):
-            stream.reason = str(item.code)
-            return
-        yield item.sse
+    try:
+        for item in stream.session.run((command,), list, lambda: True):
+            if isinstance(item, Close):
+                stream.reason = str(item.code)
+                return
+            yield item.sse
+    except Exception:  # the answer has begun: an error page would land in the middle of it
+        log.exception("stream.failed")
+        stream.reason = str(CLOSE_INTERNAL)
 
 
 def _subscription() -> Subscribe:
@@ -176,7 +196,21 @@ def _subscription() -> Subscribe:
             topics[last] = value or None
     if not 0 < len(topics) <= MAX_TOPICS:
         raise BadInput("topic", f"name 1 to {MAX_TOPICS} topics, as service/env or service/env/label")
-    return Subscribe(topics)
+    accepts_patches = "patch" in request.args.getlist("accept")
+    return Subscribe(topics, digest=_held_digest(), accepts_patches=accepts_patches)
+
+
+def _held_digest() -> str | None:
+    """What the client held when it lost the stream: the second half of the last event's id."""
+    return request.headers.get("Last-Event-ID", "").partition(";")[2] or None
+
+
+def _instance() -> str | None:
+    """Which instance of a service this is, if it says so at the door."""
+    given = request.headers.get("X-Config-Instance")
+    if given is not None and not (given.isprintable() and given.isascii() and 0 < len(given) <= 128):
+        raise BadInput("X-Config-Instance", "1 to 128 printable ASCII characters")
+    return given
 
 
 def _pairs() -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from simple_websocket import Server
@@ -52,9 +53,9 @@ class StreamSocket:
         with self._lock:
             try:
                 self._send_all(self._sock, data, self._write_timeout)
-            except SlowReader:
+            except (SlowReader, TimeoutError) as failure:  # the second is the kernel's: TCP_USER_TIMEOUT is as long
                 self.cut()
-                raise
+                raise SlowReader("the client does not read") from failure
         return len(data)
 
     def fileno(self) -> int:
@@ -68,6 +69,11 @@ class StreamSocket:
         except OSError:
             return  # it is gone already
 
+    def finish(self) -> None:
+        """Nothing more comes from here: the end of file after a close frame, which the client waits for."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         self._sock.close()
 
@@ -80,6 +86,12 @@ def prepare(environ: dict[str, Any], write_timeout: float) -> None:
         if sock is not None:
             watch_peer(sock, _SILENCE)
             environ[name] = StreamSocket(sock, send_all, write_timeout)
+
+
+def stream_socket(environ: dict[str, Any], write_timeout: float) -> StreamSocket | None:
+    """gunicorn's socket, to be written to by us alone; None under another server."""
+    sock = environ.get("gunicorn.socket")
+    return StreamSocket(sock, _send_all_gevent, write_timeout) if sock is not None else None
 
 
 def watch_peer(sock: socket.socket, seconds: float) -> None:
@@ -96,6 +108,12 @@ class Inbox(list[str | bytes]):
         if len(self) >= MAX_WAITING:
             raise OSError("too many messages are waiting")
         super().append(message)
+
+
+def close(connection: Server, code: int, reason: str) -> None:
+    """Say goodbye by RFC 6455, 7.1.1; Werkzeug alone would keep the connection for another request."""
+    connection.close(code, reason)
+    connection.sock.finish()
 
 
 def messages(connection: Server) -> list[str | bytes]:

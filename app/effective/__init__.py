@@ -7,6 +7,7 @@ The way of the data: `candidates` names the files of a target, `parse` turns eac
 from app.effective.activation import active
 from app.effective.canonical import canonical, fingerprint
 from app.effective.codec import LOADER_VERSION, decode, encode
+from app.effective.diff import patch
 from app.effective.documents import parse
 from app.effective.fill import as_written, fill, mask, references
 from app.effective.fold import fold, ordered
@@ -43,6 +44,7 @@ __all__ = [
     "parse",
     "parse_key",
     "parse_template",
+    "patch",
     "references",
     "subtree",
 ]

@@ -3,53 +3,60 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from app.cache import LocalCache
-from app.effective import canonical, leaf_nodes
+from app.effective import canonical, leaf_nodes, patch
 from app.engine.engine import Current
-from app.engine.resolver import Resolution
-from app.model import Effective, Node, Stale, Target, Template, View
+from app.model import Effective, Json, Node, Stale, Target, Template, View
 from app.notify.wire import Change, Frame, change
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a configuration was, without plaintext: enough to tell which keys differ from the next one."""
+    """What a configuration was: enough to tell which keys differ from the next one, and by which patch."""
 
     effective: Effective
     versions: Mapping[str, str]
+    document: dict[str, Json]
 
 
-_FrameKey: TypeAlias = tuple[Target, View, str | None, str, str, str, tuple[Stale, ...]]
+_FrameKey: TypeAlias = tuple[Target, View, str | None, bool, str, str, str, tuple[Stale, ...], bool]
 
 
 class ChangeFrames:
-    """Thread-safe. Bounded: an etag that is forgotten costs a list of all keys instead of the changed ones."""
+    """Thread-safe. Bounded: an etag that is forgotten costs a whole document instead of a patch."""
 
     def __init__(self, capacity: int = 1024) -> None:
         self._frames: LocalCache[_FrameKey, Frame] = LocalCache(capacity)
-        self._known: LocalCache[tuple[Target, str], _Known] = LocalCache(2 * capacity)
+        self._known: LocalCache[tuple[Target, View, str], _Known] = LocalCache(capacity)
 
-    def put(self, current: Current, view: View, base: str | None) -> Frame:
-        """The whole document, for a subscriber that holds `base` (an etag, or None)."""
+    def content(self, current: Current, view: View, base: str | None, *, patches: bool) -> Frame:
+        """The configuration, for a subscriber that holds `base` (an etag, or None).
+
+        As a patch when the subscriber takes `patches`, what it holds is remembered here, and the patch is smaller than
+        half of the document; else as the whole document.
+        """
         resolution = current.resolution
-        if base is not None and self._known.get((resolution.target, base)) is None:
+        if base is not None and self._known.get((resolution.target, view, base)) is None:
             base = None  # a client may claim to hold anything: what is not known here must not fill the cache
         key = (
             resolution.target,
             view,
             base,
+            patches,
             resolution.etag,
             resolution.version,
             resolution.head,
             current.stale,
+            current.rewritten,
         )
         frame = self._frames.get(key)
         if frame is None:
-            frame = self._written(current, view, base)
+            frame = self._written(current, view, base, patches=patches)
             self._frames.put(key, frame)
         return frame
 
@@ -61,19 +68,29 @@ class ChangeFrames:
         """The label or target is not there any more."""
         return change(Change(target.topic, "del", etag or "", head, head))
 
-    def _written(self, current: Current, view: View, base: str | None) -> Frame:
+    def _written(self, current: Current, view: View, base: str | None, *, patches: bool) -> Frame:
         resolution = current.resolution
-        document = resolution.document(view)
-        digest = hashlib.sha256(canonical(document)).hexdigest()
-        before = self._known.get((resolution.target, base)) if base else None
-        now = _Known(resolution.effective, resolution.secrets.versions)
-        self._known.put((resolution.target, resolution.etag), now)
-        keys = _changed(before, now)
-        return change(_told(current, "put", keys=keys, doc=document, sum=digest))
+        now = _Known(resolution.effective, resolution.secrets.versions, resolution.document(view))
+        before = self._known.get((resolution.target, view, base)) if base else None
+        self._known.put((resolution.target, view, resolution.etag), now)
+        digest = hashlib.sha256(canonical(now.document)).hexdigest()
+        told = replace(_told(current, "put"), keys=_changed(before, now), doc=now.document, sum=digest)
+        if before is None or base is None or not patches:
+            return change(told)
+        return _smaller(told, base, patch(before.document, now.document))
 
 
-def _told(current: Current, op: str, **more: object) -> Change:
-    resolution: Resolution = current.resolution
+def _smaller(told: Change, base: str, operations: list[dict[str, Json]]) -> Frame:
+    """The patch, if it is smaller than half of the document; else the document."""
+    whole = change(told)
+    size = len(json.dumps(operations, ensure_ascii=False, separators=(",", ":")))
+    if 2 * size >= len(json.dumps(told.doc, ensure_ascii=False, separators=(",", ":"))):
+        return whole
+    return change(replace(told, op="patch", base=base, doc=None, patch=tuple(operations)))
+
+
+def _told(current: Current, op: str) -> Change:
+    resolution = current.resolution
     return Change(
         resolution.target.topic,
         op,
@@ -81,7 +98,7 @@ def _told(current: Current, op: str, **more: object) -> Change:
         resolution.version,
         resolution.head,
         stale=current.stale,
-        **more,  # type: ignore[arg-type]  # keys, doc and sum of a put, spelt out by the caller
+        rewritten=current.rewritten,
     )
 
 

@@ -29,6 +29,7 @@ class Current:
 
     resolution: Resolution
     stale: tuple[Stale, ...]
+    rewritten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,8 @@ class ConfigEngine:
         resolution = self._resolver.resolve(world, head, target, protected=protected)
         if not self._accept_empty and not self._resolver.is_own(resolution):
             raise UnknownTarget("nothing configures this service")
-        return Current(resolution, (*resolution.stale, *world.stale, *self._resolver.vault_stale(resolution)))
+        stale = (*resolution.stale, *world.stale, *self._resolver.vault_stale(resolution))
+        return Current(resolution, stale, rewritten=head.rewritten)
 
     def recent(self, label: str) -> list[Target]:
         """The targets of a label that this worker has served, as far as it remembers."""

@@ -197,7 +197,8 @@ class Puller:
             standing = before.labels.get(name, _NOWHERE)
             if standing.commit != commit and not self._lags(standing, commit):
                 rewritten = standing.commit is not None and not self._repository.is_ancestor(standing.commit, commit)
-                moves.append(_Move(name, standing.moved(kind, commit, at), standing.commit if rewritten else None))
+                moved = standing.moved(kind, commit, at, rewritten=rewritten)
+                moves.append(_Move(name, moved, standing.commit if rewritten else None))
         for name, standing in before.labels.items():
             if name not in wanted and standing.commit is not None:
                 if name == before.default_label:

@@ -12,13 +12,17 @@ from app.secrets import Known
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a label stands in this worker. `former` heads are the first candidates for a last good version."""
+    """Where a label stands in this worker. `former` heads are the first candidates for a last good version.
+
+    `rewritten`: it came here by a forced push, so this commit does not follow from the one before.
+    """
 
     label: str
     kind: RefKind
     commit: str
     at: str
     former: tuple[Announced, ...] = ()
+    rewritten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class World:
 
 def world_of(cursor: Cursor, stale: tuple[Stale, ...]) -> World:
     heads = {
-        name: Head(name, head.kind, head.commit, head.at, head.former)
+        name: Head(name, head.kind, head.commit, head.at, head.former, head.rewritten)
         for name, head in cursor.labels.items()
         if head.commit is not None
     }

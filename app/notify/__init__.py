@@ -17,13 +17,16 @@ from app.notify.cursor import (
 )
 from app.notify.heads_file import HeadsFile, Hints, HostState
 from app.notify.hub import ConfigChangeNotifier, Subscriber
+from app.notify.leases import LocalLeases, RedisLeases
 from app.notify.local import LocalCursorStore
+from app.notify.presence import Connection, LocalPresence, Presence, RedisPresence
 from app.notify.redis_cursor import RedisCursorStore, channel_of
 
 __all__ = [
     "Announced",
     "Bus",
     "ConfigChangeNotifier",
+    "Connection",
     "Cursor",
     "CursorStore",
     "HeadsFile",
@@ -32,8 +35,13 @@ __all__ = [
     "LabelHead",
     "LocalBus",
     "LocalCursorStore",
+    "LocalLeases",
+    "LocalPresence",
+    "Presence",
     "RedisBus",
     "RedisCursorStore",
+    "RedisLeases",
+    "RedisPresence",
     "Rev",
     "Subscriber",
     "channel_of",

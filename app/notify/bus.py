@@ -27,6 +27,9 @@ class Bus(Protocol):
     def hint(self) -> None:
         """Ask every host's puller to fetch now. Never raises: a hint that is lost is made good by the next poll."""
 
+    def moved(self) -> None:
+        """Let every worker look now at what is shared. Never raises: each looks by itself every few seconds."""
+
     def close(self) -> None: ...
 
 
@@ -68,11 +71,17 @@ class RedisBus:
         self._thread.start()
 
     def hint(self) -> None:
-        message = json.dumps({"v": 1, "hint": "fetch"})
+        self._publish({"hint": "fetch"})
+
+    def moved(self) -> None:
+        self._publish({})
+
+    def _publish(self, message: dict[str, str]) -> None:
+        text = json.dumps({"v": 1, **message})
         try:
-            self._link.call(lambda client: client.publish(self._channel, message))
+            self._link.call(lambda client: client.publish(self._channel, text))
         except BusUnavailable:
-            log.warning("bus.hint_not_sent")
+            log.warning("bus.word_not_sent")
 
     def close(self) -> None:
         self._stop.set()

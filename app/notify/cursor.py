@@ -83,15 +83,23 @@ class LabelHead:
     seq: int
     at: str
     former: tuple[Announced, ...] = ()
+    rewritten: bool = False
 
-    def moved(self, kind: RefKind, commit: str | None, at: str) -> LabelHead:
-        """The head after it moved to `commit`; the store fills in its seq."""
+    def moved(self, kind: RefKind, commit: str | None, at: str, *, rewritten: bool = False) -> LabelHead:
+        """The head after it moved to `commit`; the store fills in its seq. `rewritten`: by a forced push."""
         former = (Announced(self.commit, self.at), *self.former) if self.commit else self.former
-        return LabelHead(kind, commit, 0, at, former[:HISTORY])
+        return LabelHead(kind, commit, 0, at, former[:HISTORY], rewritten)
 
     def as_json(self) -> dict[str, Any]:
-        former = [[entry.commit, entry.at] for entry in self.former]
-        return {"v": 1, "kind": self.kind, "head": self.commit, "seq": self.seq, "at": self.at, "former": former}
+        return {
+            "v": 1,
+            "kind": self.kind,
+            "head": self.commit,
+            "seq": self.seq,
+            "at": self.at,
+            "former": [[entry.commit, entry.at] for entry in self.former],
+            "rewritten": self.rewritten,
+        }
 
     @classmethod
     def loads(cls, text: str | bytes) -> LabelHead:
@@ -107,7 +115,7 @@ class LabelHead:
         if data["v"] != 1 or not named or not (type(seq), type(at), type(data["former"])) == (int, str, list):
             raise ValueError("not a label of schema version 1")
         former = tuple(Announced(*entry) for entry in data["former"] if _is_announced(entry))
-        return cls(RefKind(data["kind"]), commit, seq, at, former)
+        return cls(RefKind(data["kind"]), commit, seq, at, former, data.get("rewritten") is True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class ConfigChangeNotifier:
         self._everyone: set[Subscriber] = set()
         self._lock = threading.Lock()  # guards the four maps above
         self.draining = False
+        self.leaving_now = False
 
     def __len__(self) -> int:
         return len(self._everyone)
@@ -109,10 +110,18 @@ class ConfigChangeNotifier:
             count += len(listeners)
         return count
 
-    def drain(self) -> None:
-        """The worker goes away: nobody may join, and everyone is woken to say goodbye."""
+    def wake_everyone(self) -> None:
+        """Let every subscriber look around: something changed that is not about topics (a revocation)."""
+        with self._lock:
+            everyone = list(self._everyone)
+        for subscriber in everyone:
+            subscriber.wake.set()
+
+    def drain(self, *, at_once: bool = False) -> None:
+        """The worker goes away: nobody may join, and everyone is woken to say goodbye, in turn or `at_once`."""
         with self._lock:
             self.draining = True
+            self.leaving_now = self.leaving_now or at_once
             everyone = list(self._everyone)
         for subscriber in everyone:
             subscriber.wake.set()

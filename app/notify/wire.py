@@ -35,11 +35,13 @@ class BadFrame(ConfigServerError):
 
 @dataclass(frozen=True)
 class Frame:
-    """One envelope, serialised once; the same bytes go to every subscriber. `id` is SSE's event id (sync only)."""
+    """One envelope, serialised once; the same bytes go to every subscriber. `id` is SSE's event id (sync only), `op` a
+    change's operation."""
 
     type: str
     text: str
     id: str | None = None
+    op: str | None = None
 
     @cached_property
     def websocket(self) -> bytes:
@@ -61,7 +63,8 @@ class Frame:
 
 def _frame(kind: str, *, event_id: str | None = None, **members: Any) -> Frame:
     present = {name: value for name, value in members.items() if value is not None}
-    return Frame(kind, json.dumps({"type": kind, **present}, ensure_ascii=False, separators=(",", ":")), event_id)
+    text = json.dumps({"type": kind, **present}, ensure_ascii=False, separators=(",", ":"))
+    return Frame(kind, text, event_id, present.get("op"))
 
 
 def hello(conn: str, rev: str, heartbeat_seconds: float) -> Frame:
@@ -75,7 +78,11 @@ def subscribed(topics: Sequence[str], mode: str) -> Frame:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a subscriber is told of one topic. `op`: put (with `doc` and `sum`), del, or state (staleness only)."""
+    """What a subscriber is told of one topic.
+
+    `op`: put (with `doc` and `sum`), patch (`base`, `patch`, `sum`), del, or state (staleness only). `rewritten`: the
+    label was moved by a forced push.
+    """
 
     topic: str
     op: str
@@ -86,6 +93,9 @@ class Change:
     stale: tuple[Stale, ...] = ()
     doc: Json = None
     sum: str | None = None
+    base: str | None = None
+    patch: tuple[dict[str, Json], ...] = ()
+    rewritten: bool = False
 
 
 def change(told: Change) -> Frame:
@@ -99,8 +109,12 @@ def change(told: Change) -> Frame:
     }
     if told.stale:
         members["stale"] = [stale.as_json() for stale in told.stale]
+    if told.rewritten:
+        members["rewritten"] = True
     if told.op == "put":
         members |= {"doc": told.doc, "sum": told.sum}
+    if told.op == "patch":
+        members |= {"base": told.base, "patch": list(told.patch), "sum": told.sum}
     return _frame("change", **members)
 
 
@@ -113,17 +127,23 @@ def error(code: str, topic: str | None, retry: bool) -> Frame:
     return _frame("error", code=code, topic=topic, retry=retry)
 
 
+def auth_expiring(in_seconds: float) -> Frame:
+    return _frame("auth_expiring", in_ms=round(in_seconds * 1000))
+
+
 def goodbye(code: int, retry_seconds: float) -> Frame:
     return _frame("goodbye", code=code, retry_ms=round(retry_seconds * 1000))
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """topic -> the etag that the client holds, or None."""
+    """topic -> the etag that the client holds, or None. `digest` is of what it held, from SSE's last event id."""
 
     topics: Mapping[str, str | None]
     since: str | None = None
     client: Mapping[str, str] = field(default_factory=dict)
+    accepts_patches: bool = False
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +151,25 @@ class Unsubscribe:
     topics: tuple[str, ...]
 
 
-Command: TypeAlias = Subscribe | Unsubscribe
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """A new token for the same client."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What the client did with what it was sent: `status` is applied or rejected, with a `reason`."""
+
+    rev: str
+    topic: str
+    etag: str
+    status: str
+    reason: str | None = None
+
+
+Command: TypeAlias = Subscribe | Unsubscribe | Auth | Ack
 
 
 def parse(text: str | bytes) -> Command:
@@ -163,7 +201,10 @@ def _subscribe(data: dict[str, Any]) -> Subscribe:
     if not isinstance(client, dict):
         raise BadFrame("client: an object")
     names = {name: value for name in ("instance", "version") if (value := _text(client, name))}
-    return Subscribe(wanted, _text(data, "since"), names)
+    accepts = data.get("accept", ["put"])
+    if not isinstance(accepts, list) or not set(map(str, accepts)) <= {"put", "patch"}:
+        raise BadFrame("accept: a list of put and patch")
+    return Subscribe(wanted, _text(data, "since"), names, "patch" in accepts)
 
 
 def _unsubscribe(data: dict[str, Any]) -> Unsubscribe:
@@ -171,6 +212,21 @@ def _unsubscribe(data: dict[str, Any]) -> Unsubscribe:
     if not isinstance(topics, list) or not 0 < len(topics) <= MAX_TOPICS:
         raise BadFrame(f"topics: 1 to {MAX_TOPICS} names")
     return Unsubscribe(tuple(_checked(topic, "topics") for topic in topics))
+
+
+def _auth(data: dict[str, Any]) -> Auth:
+    token = data.get("token")
+    if not isinstance(token, str) or not token or not token.isascii():
+        raise BadFrame("token: a text")
+    return Auth(token)
+
+
+def _ack(data: dict[str, Any]) -> Ack:
+    status = data.get("status")
+    if status not in {"applied", "rejected"}:
+        raise BadFrame("status: applied or rejected")
+    rev, topic, etag = (_checked(data.get(name), name) for name in ("rev", "topic", "etag"))
+    return Ack(rev, topic, etag, status, _text(data, "reason"))
 
 
 def _text(data: Mapping[str, Any], name: str) -> str | None:
@@ -185,4 +241,9 @@ def _checked(value: object, name: str) -> str:
     return value
 
 
-COMMANDS: Mapping[str, Callable[[dict[str, Any]], Command]] = {"subscribe": _subscribe, "unsubscribe": _unsubscribe}
+COMMANDS: Mapping[str, Callable[[dict[str, Any]], Command]] = {
+    "subscribe": _subscribe,
+    "unsubscribe": _unsubscribe,
+    "auth": _auth,
+    "ack": _ack,
+}

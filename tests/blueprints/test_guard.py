@@ -21,6 +21,9 @@ REQUESTS = {
     "config.file": ("GET", "/v1/config/shop/prod/logback.xml"),
     "stream.events": ("GET", "/v1/events?topic=shop/prod"),
     "admin.refresh": ("POST", "/v1/admin/refresh"),
+    "admin.revoke": ("POST", "/v1/admin/revocations"),
+    "tickets.issue": ("POST", "/v1/tickets"),
+    "tickets.acknowledge": ("POST", "/v1/acks"),
     "health.metrics": ("GET", "/metrics"),
 }
 

@@ -186,7 +186,8 @@ class EventClient:
         pairs = [pair for name, etag in topics.items() for pair in (("topic", name), ("etag", etag)) if pair[1]]
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         self._connection.request("GET", "/v1/events?" + urlencode(pairs), headers=bearer(token) | headers)
-        self.worker = server.worker_of(self._connection.sock.getsockname()[1])
+        self._sock = self._connection.sock  # the answer says `Connection: close`, and http.client lets go of it
+        self.worker = server.worker_of(self._sock.getsockname()[1])
         self.response = self._connection.getresponse()
         if self.response.status != 200:
             body = self.response.read()
@@ -208,7 +209,7 @@ class EventClient:
 
     def close(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
-            self._connection.sock.shutdown(2)  # wakes the thread that reads
+            self._sock.shutdown(2)  # wakes the thread that reads
         self._thread.join(5)
         self.close_socket()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Any, Self
 from app.access.permissions import parse_grants
 from app.engine import Close, StreamPolicy, StreamSession
 from app.model import Principal
-from app.notify import Subscriber
+from app.notify import Connection, Subscriber, now_text
 from app.notify.wire import Command, Frame, Subscribe, Unsubscribe
 from app.scheduler import Outcome
 from app.services import Services
@@ -39,15 +40,19 @@ class Conversation:
         self.policy = policy
         self.subscriber = Subscriber(threading.Event())
         assert policy.engine.notifier.join(self.subscriber)
-        self.session = StreamSession(policy, principal, self.subscriber, f"c{next(_connections)}")
+        self.id = f"{next(_connections):016x}"
+        self.session = StreamSession(policy, principal, self.subscriber, self.id)
+        self.inbox: list[str | bytes] = []
+        known = Connection(self.id, "websocket", principal.subject, "", now_text())
+        assert policy.presence.arrive(known)
 
     def subscribe(self, *names: str) -> list[dict[str, Any]]:
         """What a client is told that holds nothing of these topics."""
         return self.resume(dict.fromkeys(names))
 
-    def resume(self, topics: dict[str, str | None]) -> list[dict[str, Any]]:
-        """What a client is told that holds these etags."""
-        return frames(self.session.handle(Subscribe(topics)))
+    def resume(self, topics: dict[str, str | None], **more: Any) -> list[dict[str, Any]]:
+        """What a client is told that holds these etags; `more` members of Subscribe."""
+        return frames(self.session.handle(Subscribe(topics, **more)))
 
     def unsubscribe(self, *names: str) -> list[dict[str, Any]]:
         return frames(self.session.handle(Unsubscribe(names)))
@@ -58,12 +63,25 @@ class Conversation:
 
     def run(self, *opening: Command, messages: Iterable[str | bytes] = ()) -> Iterator[dict[str, Any] | Close]:
         """The whole life of the stream, frame by frame; the client says `messages` at once."""
-        said = [list(messages)]
-        for item in self.session.run(opening, lambda: said.pop() if said else [], lambda: True):
+        self.inbox += messages
+        for item in self.session.run(opening, self._received, lambda: True):
             yield item if isinstance(item, Close) else validated(item.text)
+
+    def say(self, *messages: dict[str, Any]) -> None:
+        """While the stream runs; each message is legal."""
+        for message in messages:
+            text = json.dumps(message)
+            validated(text)
+            self.inbox.append(text)
+        self.subscriber.wake.set()
+
+    def _received(self) -> list[str | bytes]:
+        taken, self.inbox = self.inbox, []
+        return taken
 
     def leave(self) -> None:
         self.policy.engine.notifier.leave(self.subscriber, list(self.session.targets))
+        self.policy.presence.depart(self.id)
 
 
 class Stage:
@@ -78,7 +96,7 @@ class Stage:
             jwt_audience=("config-server",),
             jwt_jwks_url="https://issuer.example/jwks.json",
             data_dir=directory / "data",
-            timings=replace(Timings(), confirm_rewrite=0.0, heartbeat=60.0),
+            timings=replace(Timings(), confirm_rewrite=0.0, heartbeat=60.0, drain=0.5),
             **settings,
         )
 
@@ -113,8 +131,20 @@ class Stage:
 
     def connect(self, scope: str = "config:read:*/*", *, lifetime: float = 3600.0, **policy: Any) -> Conversation:
         """A client whose token holds these permissions and expires in `lifetime` seconds."""
-        principal = Principal("https://issuer.example", "ada", parse_grants(scope.split()), time.time() + lifetime)
-        return Conversation(replace(self.services.streams, **policy), principal)
+        return Conversation(replace(self.services.streams, **policy), ada(scope, lifetime))
+
+
+def ada(scope: str = "config:read:*/*", lifetime: float = 3600.0, **members: Any) -> Principal:
+    return Principal(
+        **{
+            "issuer": "https://issuer.example",
+            "subject": "ada",
+            "grants": parse_grants(scope.split()),
+            "expires_at": time.time() + lifetime,
+            "token_id": "j1",
+            **members,
+        }
+    )
 
 
 def frames(told: Iterable[Frame]) -> list[dict[str, Any]]:

@@ -13,13 +13,18 @@ from jsonschema import Draft202012Validator
 
 from app.model import Json, Stale, StaleReason
 from app.notify import wire
-from app.notify.wire import BadFrame, Change, Frame, Subscribe, Unsubscribe, parse
+from app.notify.wire import Ack, Auth, BadFrame, Change, Frame, Subscribe, Unsubscribe, parse
 from tests.protocol import SCHEMA, validated
 
 ETAG, OTHER_ETAG, SUM = "0123456789abcdef" * 2, "f" * 32, "a" * 64
 COMMIT, HEAD = "1" * 40, "2" * 40
 REV, AT, TOPIC = "1-0123abcd.42", "2025-01-02T03:04:05.678Z", "pay/prod,eu/release/2.1"
 STALE = (Stale(StaleReason.GIT, AT), Stale(StaleReason.INVALID, "2025-01-02T03:04:05+00:00", HEAD, "pay.yml:3: no"))
+PATCH: tuple[dict[str, Json], ...] = (
+    {"op": "remove", "path": "/a~1b/c~0d"},
+    {"op": "add", "path": "/", "value": None},
+    {"op": "replace", "path": "/hosts", "value": [1, {}]},
+)
 ROUGH: Json = {"a": {"b": [1, None, True, 1.5, 'grüße 😀 \u2028 \n\r\0 " \\ </script>']}, "": [], "c": {}}
 
 FRAMES: dict[str, tuple[Callable[[], Frame], dict[str, Any]]] = {
@@ -69,6 +74,43 @@ FRAMES: dict[str, tuple[Callable[[], Frame], dict[str, Any]]] = {
             "sum": SUM,
         },
     ),
+    "patch": (
+        lambda: wire.change(
+            Change(TOPIC, "patch", ETAG, COMMIT, HEAD, ("a",), base=OTHER_ETAG, patch=PATCH, sum=SUM, rewritten=True)
+        ),
+        {
+            "type": "change",
+            "topic": TOPIC,
+            "op": "patch",
+            "etag": ETAG,
+            "version": COMMIT,
+            "head": HEAD,
+            "keys": ["a"],
+            "rewritten": True,
+            "base": OTHER_ETAG,
+            "patch": [
+                {"op": "remove", "path": "/a~1b/c~0d"},
+                {"op": "add", "path": "/", "value": None},
+                {"op": "replace", "path": "/hosts", "value": [1, {}]},
+            ],
+            "sum": SUM,
+        },
+    ),
+    "patch of what this view does not show": (
+        lambda: wire.change(Change(TOPIC, "patch", ETAG, COMMIT, HEAD, base=OTHER_ETAG, sum=SUM)),
+        {
+            "type": "change",
+            "topic": TOPIC,
+            "op": "patch",
+            "etag": ETAG,
+            "version": COMMIT,
+            "head": HEAD,
+            "keys": [],
+            "base": OTHER_ETAG,
+            "patch": [],
+            "sum": SUM,
+        },
+    ),
     "state": (
         lambda: wire.change(Change(TOPIC, "state", ETAG, COMMIT, HEAD, stale=STALE[:1])),
         {
@@ -95,8 +137,15 @@ FRAMES: dict[str, tuple[Callable[[], Frame], dict[str, Any]]] = {
         lambda: wire.error("bad-frame", None, False),
         {"type": "error", "code": "bad-frame", "retry": False},
     ),
+    "auth_expiring": (lambda: wire.auth_expiring(59.9996), {"type": "auth_expiring", "in_ms": 60_000}),
     "goodbye": (lambda: wire.goodbye(1012, 5.25), {"type": "goodbye", "code": 1012, "retry_ms": 5250}),
 }
+
+
+def ack(**members: object) -> str:
+    said = {"type": "ack", "rev": REV, "topic": TOPIC, "etag": ETAG, "status": "applied", **members}
+    return json.dumps({name: value for name, value in said.items() if value is not None})
+
 
 BAD_FRAMES: dict[str, str | bytes] = {
     "binary": b'{"type": "unsubscribe", "topics": ["a/b/c"]}',
@@ -136,6 +185,18 @@ BAD_FRAMES: dict[str, str | bytes] = {
     "unsubscribe from a map": '{"type": "unsubscribe", "topics": [{"name": "a"}]}',
     "unsubscribe from 201": json.dumps({"type": "unsubscribe", "topics": ["a"] * 201}),
     "unsubscribe from half a surrogate pair": r'{"type": "unsubscribe", "topics": ["\udfff"]}',
+    "accepts what there is not": '{"type": "subscribe", "topics": [{"name": "a"}], "accept": ["diff"]}',
+    "accept is a text": '{"type": "subscribe", "topics": [{"name": "a"}], "accept": "patch"}',
+    "accept is null": '{"type": "subscribe", "topics": [{"name": "a"}], "accept": null}',
+    "a token is a list": '{"type": "auth", "token": ["a.b.c"]}',
+    "an empty token": '{"type": "auth", "token": ""}',
+    "a token beyond ASCII": '{"type": "auth", "token": "ü"}',
+    "no token": '{"type": "auth"}',
+    "an ack of nothing": '{"type": "ack"}',
+    "an ack that is neither": ack(status="perhaps"),
+    "an ack without a topic": ack(topic=None),
+    "an ack whose reason is a list": ack(reason=["no"]),
+    "an ack whose reason is too long": ack(status="rejected", reason="x" * 601),
 }
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -162,7 +223,8 @@ def test_the_schema_is_one_and_refuses_what_no_frame_is() -> None:
         assert not whole.is_valid({**expected, "more": 1}), "no member that is not described"
         for name in expected:
             less = {key: value for key, value in expected.items() if key != name}
-            assert whole.is_valid(less) == (name in {"stale"} or (expected["type"], name) == ("error", "topic"))
+            optional = name in {"stale", "rewritten"} or (expected["type"], name) == ("error", "topic")
+            assert whole.is_valid(less) == optional
         with pytest.raises(AssertionError):
             validated(json.dumps(json.loads(make().text) | {"type": "other"}))
 
@@ -184,6 +246,16 @@ def test_the_schema_is_one_and_refuses_what_no_frame_is() -> None:
         ("put", "doc", [1]),
         ("put", "sum", SUM[1:]),
         ("put", "op", "patch"),
+        ("put", "rewritten", False),
+        ("put", "base", ETAG),
+        ("patch", "doc", {}),
+        ("patch", "base", None),
+        ("patch", "patch", [{"op": "remove", "path": "/a", "value": 1}]),
+        ("patch", "patch", [{"op": "add", "path": "/a"}]),
+        ("patch", "patch", [{"op": "move", "path": "/a", "from": "/b"}]),
+        ("patch", "patch", [{"op": "remove", "path": "a"}]),
+        ("patch", "patch", [{"op": "remove", "path": "/a~2"}]),
+        ("auth_expiring", "in_ms", -1),
         ("state", "doc", {}),
         ("del", "head", HEAD),
         ("sync", "ts", "2025-01-02 03:04:05"),
@@ -210,7 +282,21 @@ def test_a_subscription_is_read_with_all_its_members() -> None:
     )
     validated(text)
     topics = {"pay/prod": ETAG, TOPIC: None, "a/b": None}
-    assert parse(text) == Subscribe(topics, REV, {"instance": "pay-7f", "version": "1.2"})
+    assert parse(text) == Subscribe(topics, REV, {"instance": "pay-7f", "version": "1.2"}, accepts_patches=True)
+
+
+def test_a_new_token_is_read_and_not_shown() -> None:
+    text = '{"type": "auth", "token": "a.b.c"}'
+    validated(text)
+    assert parse(text) == Auth("a.b.c")
+    assert "a.b.c" not in repr(parse(text))
+
+
+@pytest.mark.parametrize(("status", "reason"), [("applied", None), ("rejected", "the pool is too small")])
+def test_an_ack_is_read_with_all_its_members(status: str, reason: str | None) -> None:
+    text = ack(status=status, reason=reason)
+    validated(text)
+    assert parse(text) == Ack(REV, TOPIC, ETAG, status, reason)
 
 
 def test_two_hundred_topics_of_six_hundred_characters_are_read() -> None:
@@ -280,13 +366,14 @@ VALUES = st.recursive(
 
 
 @given(
-    st.sampled_from(["subscribe", "unsubscribe", "publish"]),
-    st.dictionaries(st.sampled_from(["topics", "since", "client", "accept"]), VALUES),
+    st.sampled_from(["subscribe", "unsubscribe", "publish", "auth", "ack"]),
+    st.dictionaries(st.sampled_from(["topics", "since", "client", "accept", "token", "rev", "topic", "etag"]), VALUES),
 )
 def test_no_json_is_worse_than_a_bad_frame(kind: str, members: dict[str, Any]) -> None:
     try:
         command = parse(json.dumps({"type": kind, **members}))
     except BadFrame:
         return
-    assert command.topics
-    wire.error("bad-topic", next(iter(command.topics)), False).websocket.decode("latin-1")
+    topics = command.topics if isinstance(command, Subscribe | Unsubscribe) else ["x"]
+    assert topics
+    wire.error("bad-topic", next(iter(topics)), False).websocket.decode("latin-1")

@@ -1,0 +1,24 @@
+"""All measurements, one table: `python -m bench`, or the names of some."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from bench import churn, one_worker, two_workers
+from bench.measure import Row, written
+
+ALL: Mapping[str, Callable[[], Sequence[Row]]] = {
+    "fanout_ws": partial(one_worker.rows, "ws"),
+    "fanout_sse": partial(one_worker.rows, "sse"),
+    "two_workers": two_workers.rows,
+    "churn": churn.rows,
+}
+
+if __name__ == "__main__":
+    found: list[Row] = []
+    for name in sys.argv[1:] or ALL:
+        sys.stderr.write(f"{name} ...\n")
+        found += ALL[name]()
+    sys.stdout.write(written(found) + "\n")

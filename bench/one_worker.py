@@ -1,0 +1,42 @@
+"""One worker with ten thousand streams, for either transport."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.fanout import Found, Plan, measure
+from bench.measure import Row, save, written
+from bench.wire import events, websocket
+
+STREAMS = 10_000
+#: Seconds from the first client that is told to 99 % of them.
+TOLD_BOUND = 0.4
+KINDS = {"ws": websocket, "sse": events}
+MEMORY_BOUNDS = {"ws": 48.0, "sse": 24.0}
+
+
+def rows(transport: str, streams: int = STREAMS) -> list[Row]:
+    """Measure, save, and tell. `transport` is ws or sse."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        found = measure(Path(directory), Plan(KINDS[transport], streams))
+    table = _table(transport, streams, found)
+    save(f"fanout_{transport}", table, found=asdict(found))
+    return table
+
+
+def main(transport: str) -> None:
+    sys.stdout.write(written(rows(transport)) + "\n")
+
+
+def _table(transport: str, streams: int, found: Found) -> list[Row]:
+    name = f"{streams} {transport}"
+    noise = f"load {found.load[0]:g} to {found.load[1]:g}"
+    return [
+        Row(f"{name}: memory each", max(found.opened, found.used), "KB", MEMORY_BOUNDS[transport], found.floor_kb),
+        Row(f"{name}: all told, p99", found.told.p99, "s", TOLD_BOUND, found.floor.p99, noise),
+        Row(f"{name}: from webhook, p99", found.hook.p99, "s", note=f"installing took {found.install_seconds:g} s"),
+        Row(f"{name}: opened per second", found.opened_per_second, "/s"),
+    ]

@@ -1,0 +1,62 @@
+"""The measurements at a small size: that they run, and that nothing has become grossly worse.
+
+The bounds are many times what an idle machine shows: a busy one must not fail them, a wrong order of magnitude must.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import churn
+from bench.fanout import Plan, measure
+from bench.measure import Row, spread, written
+from bench.wire import cut_events, cut_frames, events, text_frame, websocket
+
+KINDS = {"websocket": websocket, "sse": events}
+#: KB per stream, the caches of ten topics included.
+GROSS_MEMORY = 200.0
+#: Times the plain sockets' time, and what a start of the caches may take at this size, in seconds.
+GROSS_RATIO, ALLOWANCE = 40.0, 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_hundred_streams_are_told_and_cost_no_multiple_of_what_they_should(kind: str, tmp_path: Path) -> None:
+    found = measure(tmp_path, Plan(KINDS[kind], streams=200, topics=10, rounds=1, settle=0.5))
+    assert found.bytes_each > 1000, "the change and its sync have been counted"
+    assert found.used < GROSS_MEMORY
+    assert found.told.p99 < GROSS_RATIO * found.floor.p99 + ALLOWANCE
+
+
+@pytest.mark.slow
+def test_two_hundred_streams_come_and_go_without_a_trace() -> None:
+    rows = {row.name.partition(": ")[2]: row.value for row in churn.rows(200, wave=50, keep=False)}
+    assert rows["streams left"] == 0
+    assert rows["descriptors left"] <= 2, "a connection of a pool may have come"
+    assert rows["memory left each"] < 20
+
+
+def test_messages_are_cut_wherever_the_network_cuts_them() -> None:
+    payloads = [b"a", b"b" * 200, b"c" * 70_000]
+    data = b"".join(map(text_frame, payloads))
+    for at in (*range(12), 200, 210, len(data) - 1):
+        first, rest = cut_frames(data[:at])
+        second, nothing = cut_frames(rest + data[at:])
+        assert first + second == payloads, at
+        assert nothing == b""
+    assert cut_events(b"id: 1\ndata: a\n\ndata: b") == ([b"id: 1\ndata: a"], b"data: b")
+
+
+def test_a_spread_is_told_from_its_beginning() -> None:
+    told = spread([10.0 + number / 100 for number in range(100)], since=10.0)
+    assert (told.p50, told.p99, told.last) == (0.5, 0.99, 0.99)
+
+
+def test_the_table_says_what_was_missed_and_by_how_much() -> None:
+    missed, kept = Row("slow", 0.9, "s", 0.4, 0.3), Row("small", 20, "KB", 24)
+    text = written([missed, kept])
+    assert "3.0x" in text
+    assert "MISSED" in text.splitlines()[1]
+    assert "kept" in text.splitlines()[2]
