@@ -30,23 +30,25 @@ class Seen:
 
 
 class Stream:
-    """One stream of a page, by its name there. Every frame of it is validated when it is looked at."""
+    """One stream of a page, by its name there. Every frame that the page hands over is validated."""
 
     def __init__(self, page: Page, name: str) -> None:
         self._page = page
+        self._record = f"told[{json.dumps(name)}]"
+        self._told = Told()
         self.name = name
 
     @property
     def record(self) -> dict[str, Any]:
         """What the page keeps of it: see page.js."""
-        return dict(self._page.read(f"told[{json.dumps(self.name)}]"))
+        return dict(self._page.read(self._record))
 
     @property
     def told(self) -> Told:
-        told = Told()
-        for text in self.record["frames"]:
-            told.add(text)
-        return told
+        """All that it was told until now."""
+        for text in self._page.read(f"{self._record}.frames.slice({len(self._told.frames)})"):
+            self._told.add(text)
+        return self._told
 
     def frames(self, until: str) -> list[Frame]:
         """All frames so far, once there is one of this kind."""
@@ -60,7 +62,7 @@ class Stream:
 
     def ended(self, *, timeout: float = 5) -> Any:
         """How it ended: the close code of a WebSocket, a word of page.js for an event stream."""
-        return eventually(lambda: self.record["ended"], timeout=timeout)
+        return eventually(lambda: self._page.read(f"{self._record}.ended"), timeout=timeout)
 
     def say(self, **frame: Any) -> None:
         self._page.call("say", self.name, frame)
