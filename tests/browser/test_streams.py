@@ -26,7 +26,7 @@ class Followed:
 @pytest.fixture
 def service(request: pytest.FixtureRequest, stack: Stack, server: Server) -> Followed:
     """It stands at `n: 0`."""
-    name = request.node.name.replace("_", "-")[-60:]
+    name = request.node.name.removeprefix("test_").replace("_", "-")[:100]
     push(stack, server, name, 0)
     return Followed(f"{name}/prod/main", stack.token(name))
 
@@ -103,27 +103,41 @@ def test_a_page_that_comes_back_is_told_only_what_it_does_not_hold(
     assert "change" not in {frame["type"] for frame in held.frames("sync")}
 
 
-def test_a_page_says_what_it_did_with_a_change(stack: Stack, server: Server, page: AppPage, service: Followed) -> None:
+def rejection(frames: list[Frame]) -> Frame:
+    """What a page has to say against the one change in these frames."""
+    change = only(frames, "change")
+    named = {"topic": change["topic"], "etag": change["etag"], "rev": frames[-1]["rev"]}
+    return {**named, "status": "rejected", "reason": "n is too small"}
+
+
+def kept_in(stack: Stack, server: Server, name: str) -> dict[str, Frame]:
+    """A hash of JSON texts that the workers share."""
+    found = stack.valkey.client.hgetall(f"{{cfg:{server.settings['NAMESPACE']}}}:1:{name}")
+    return {str(field): json.loads(text) for field, text in found.items()}
+
+
+def test_a_page_says_beside_its_event_stream_what_it_did_with_a_change(
+    stack: Stack, server: Server, page: AppPage, service: Followed
+) -> None:
     events = page.events(page.ticket(service.token), {service.topic: None}, {"X-Config-Instance": "page-1"})
     frames = events.frames("sync")
-    change = only(frames, "change")
-    said = {
-        "conn": frames[0]["conn"],
-        "rev": frames[-1]["rev"],
-        "topic": service.topic,
-        "etag": change["etag"],
-        "status": "rejected",
-        "reason": "n is too small",
-    }
+    conn, said = frames[0]["conn"], rejection(frames)
+    headers, body = {"Content-Type": "application/json"}, json.dumps({"conn": conn, **said})
+    eventually(lambda: page.ask("/v1/acks", service.token, "POST", headers=headers, body=body).status == 204)
+    assert said.items() <= kept_in(stack, server, "streams:acks")[f"{conn} {service.topic}"].items()
 
-    def acknowledge() -> int:
-        json_type = {"Content-Type": "application/json"}
-        return page.ask("/v1/acks", service.token, "POST", headers=json_type, body=json.dumps(said)).status
 
-    assert eventually(lambda: acknowledge() == 204)
-    kept = stack.valkey.client.hgetall(f"{{cfg:{server.settings['NAMESPACE']}}}:1:streams:acks")
-    ack = json.loads(kept[f"{said['conn']} {service.topic}"])
-    assert (ack["status"], ack["reason"], ack["etag"]) == ("rejected", said["reason"], change["etag"])
+def test_a_page_says_within_its_websocket_what_it_did_with_a_change(
+    stack: Stack, server: Server, page: AppPage, service: Followed
+) -> None:
+    socket = page.socket(page.ticket(service.token), {service.topic: None}, client={"instance": "page-2"})
+    frames = socket.frames("sync")
+    conn, said = frames[0]["conn"], rejection(frames)
+    socket.say(type="ack", **said)
+    eventually(lambda: kept_in(stack, server, "streams").get(conn, {}).get("acks"))
+    record = kept_in(stack, server, "streams")[conn]
+    assert record["instance"] == "page-2"
+    assert said.items() <= {**record["acks"][service.topic], "topic": service.topic}.items()
 
 
 def test_a_frame_error_and_a_broken_connection_are_told_apart_by_an_event_source(
@@ -140,7 +154,6 @@ def test_a_frame_error_and_a_broken_connection_are_told_apart_by_an_event_source
     assert refused.record["frames"] == []
 
 
-@pytest.mark.slow
 def test_the_streams_of_a_page_end_with_it(new_page: NewPage, server: Server, service: Followed) -> None:
     going = new_page()
     topics = {service.topic: None}

@@ -381,3 +381,8 @@ def samples(server: Server) -> dict[str, float]:
     lines = ask(server, "/metrics").raise_for_status().text.splitlines()
     pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
+
+
+def streams_of(server: Server) -> float:
+    """WebSockets and event streams that its workers hold now."""
+    return sum(value for name, value in samples(server).items() if name.startswith("config_server_streams_open"))

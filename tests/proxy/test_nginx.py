@@ -14,7 +14,17 @@ import httpx
 import pytest
 
 from devstack.server import ROOT, Server
-from tests.cluster.clients import Client, Door, EventClient, PollClient, WebSocketClient, arrived, ask, bearer
+from tests.cluster.clients import (
+    Client,
+    Door,
+    EventClient,
+    PollClient,
+    WebSocketClient,
+    arrived,
+    ask,
+    bearer,
+    streams_of,
+)
 from tests.cluster.stack import Stack
 from tests.proxy.nginx import CONFIGURATION, Nginx
 from tests.support import eventually
@@ -52,10 +62,21 @@ def test_first_frames_and_changes_arrive_at_once(
     for client in clients:
         opened.callback(client.close)
     eventually(lambda: all(client.held() for client in clients), timeout=PROMPT)
-    for _ in range(3):
+    for _ in range(2):
         arrived(clients, change(), timeout=PROMPT)
     for client in clients:
         client.check()
+
+
+def test_who_leaves_gives_its_place_back_at_once(nginx: Nginx, server: Server, token: str, opened: ExitStack) -> None:
+    eventually(lambda: streams_of(server) == 0, timeout=PROMPT)
+    leaving: list[Client] = [WebSocketClient(nginx, token, PAY), EventClient(nginx, token, PAY)]
+    for client in leaving:
+        opened.callback(client.close)
+    eventually(lambda: streams_of(server) == 2, timeout=PROMPT)
+    for client in leaving:
+        client.close()
+    eventually(lambda: streams_of(server) == 0, timeout=PROMPT)
 
 
 def test_an_event_stream_is_neither_compressed_nor_kept(nginx: Nginx, token: str, opened: ExitStack) -> None:
