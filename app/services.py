@@ -545,7 +545,8 @@ class Services:
         self._on_given(request.principal, request.request_id, request.address, request.view, resolution)
 
     def _on_delivered(self, listener: Listener, view: View, resolution: Resolution) -> None:
-        self._on_given(listener.principal, listener.connection, listener.address, view, resolution)
+        if resolution.secrets.by_reference:
+            self._on_given(listener.principal, listener.connection, listener.address, view, resolution)
 
     def _on_given(
         self, principal: Principal, request_id: str | None, address: str | None, view: View, resolution: Resolution

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,31 +17,36 @@ class Waker(Protocol):
     def set(self) -> None: ...
 
 
-#: Guards what subscribers have still to look at. One for all: it is held for a moment, and each of its own would cost.
-_marks = threading.Lock()
+#: Revisions that a subscriber may have before it; then they are thrown together.
+MANY = 8
 
 
 class Subscriber:
-    """One listener: the topics that moved since it last looked, and its wake-up. Conflated, never a queue."""
+    """One listener: the topics that moved since it last looked, and its wake-up. Conflated, never a queue.
 
-    __slots__ = ("_dirty", "wake")
+    Without a lock: what moved in one revision is put in and taken out as one, and each of that is atomic.
+    """
+
+    __slots__ = ("_moved", "wake")
 
     def __init__(self, wake: Waker) -> None:
         self.wake = wake
-        self._dirty: set[Target] = set()
+        self._moved: list[Collection[Target]] = []
 
-    def mark(self, targets: Iterable[Target]) -> None:
+    def mark(self, targets: Collection[Target]) -> None:
         """All that moved in one revision, at once: it is told as one."""
-        with _marks:
-            self._dirty.update(targets)
+        if len(self._moved) >= MANY:
+            targets = {*targets, *self.take()}
+        self._moved.append(targets)
         self.wake.set()
 
     def take(self) -> Collection[Target]:
         """What moved since the last call. A mark that comes in between is in this answer or in the next one."""
-        if not self._dirty:
-            return ()
-        with _marks:
-            taken, self._dirty = self._dirty, set()
+        taken: Collection[Target] = ()
+        while self._moved:
+            with suppress(IndexError):  # the marking thread throws some together at this moment
+                moved = self._moved.pop()
+                taken = {*taken, *moved} if taken else moved
         return taken
 
 

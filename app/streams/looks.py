@@ -92,7 +92,7 @@ class Look:
         As a patch when the subscriber takes `patches`, what it holds is known here, and the patch is smaller than half
         of the document; else as the whole document.
         """
-        key = (view.value, base, patches)
+        key = ("masked" if view is View.MASKED else "resolved", base, patches)
         frame = self._frames.get(key)
         if frame is None:
             assert self.current is not None

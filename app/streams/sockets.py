@@ -19,6 +19,8 @@ from gevent.monkey import get_original
 #: The classes of the standard library, whether or not gevent has patched it.
 _KernelSocket = get_original("socket", "socket")
 _Epoll = get_original("select", "epoll")
+#: For a few instructions among which nobody waits, so that nobody ever waits for it: a tenth of gevent's own.
+Mutex = get_original("_thread", "allocate_lock")
 
 _TCP_USER_TIMEOUT = 18  # Linux, tcp(7); the socket module has no name for it everywhere
 #: A peer that acknowledges nothing for this long is gone, in seconds.
