@@ -68,6 +68,17 @@ def watch_peer(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, SILENCE * 1000)
 
 
+def has_ended(sock: socket.socket) -> bool:
+    """Whether the peer has closed its side, and all that it sent before is read. Never waits."""
+    try:
+        with _borrowed(sock) as plain:
+            return not plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 def end_of_file(sock: Socket) -> None:
     """Nothing more comes from here; what the peer still sends may be read."""
     with suppress(OSError), _borrowed(sock) as plain:
@@ -81,7 +92,7 @@ def cut(sock: Socket) -> None:
         plain.shutdown(socket.SHUT_RDWR)
 
 
-def _borrowed(sock: Socket) -> socket.socket:
+def _borrowed(sock: Socket | socket.socket) -> socket.socket:
     """The same connection under a descriptor that is closed after use."""
     plain: socket.socket = _KernelSocket(fileno=os.dup(sock.fileno()))
     return plain
