@@ -86,11 +86,16 @@ class StreamLoop:
         return len(self._runners)
 
     def add(self, descriptor: int, runner: Runner) -> None:
-        """Take it in, and give it its first turn. Raises OSError for a descriptor that cannot be watched."""
+        """Take it in, and give it its first turn; abandon it when the kernel has no room to watch it."""
         assert self._watch is not None, "the loop is not started"
         with self._lock:
             self._runners[descriptor] = runner
-        self._watch.add(descriptor)
+        try:
+            self._watch.add(descriptor)
+        except OSError:
+            log.exception("stream.not_watched")
+            runner.abandon()
+            return
         self.schedule(runner)
 
     def remove(self, descriptor: int) -> None:
