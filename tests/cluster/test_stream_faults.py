@@ -9,14 +9,14 @@ import struct
 import time
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from devstack.server import Server
-from tests.cluster.clients import EventClient, WebSocketClient, arrived, ask, bearer, on_each_worker, samples
+from tests.cluster.clients import EventClient, WebSocketClient, arrived, ask, bearer, on_each_worker
 from tests.cluster.conftest import NewStack
+from tests.cluster.leftovers import nothing_left, quiet, streams_open
 from tests.cluster.rawsocket import RawSocket, frame
-from tests.cluster.stack import BRISK, GREENLETS, Stack
+from tests.cluster.stack import BRISK, Stack
 from tests.support import eventually
 
 CROWD = 200
@@ -48,52 +48,24 @@ def reset(client: socket.socket) -> None:
     client.close()
 
 
-def streams_open(server: Server) -> float:
-    return sum(value for name, value in samples(server).items() if name.startswith("config_server_streams_open"))
-
-
-def greenlets(server: Server) -> dict[int, int]:
-    """The living greenlets of each worker."""
-    found: dict[int, int] = {}
-    for _ in range(60):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-            client.sendall(f"GET {GREENLETS} HTTP/1.0\r\n\r\n".encode())
-            worker = server.worker_of(client.getsockname()[1])
-            body = b"".join(iter(lambda: client.recv(4096), b"")).rpartition(b"\r\n\r\n")[2]
-        if worker is not None:
-            found[worker] = int(body)
-        if len(found) == len(server.workers):
-            return found
-    raise AssertionError("some worker took no connection")
-
-
-def descriptors(server: Server) -> dict[int, int]:
-    return {worker: psutil.Process(worker).num_fds() for worker in server.workers}
-
-
 @pytest.mark.slow
 def test_hundreds_of_clients_that_vanish_leave_no_stream_descriptor_or_greenlet(brisk: tuple[Stack, Server]) -> None:
     stack, server = brisk
     token = stack.token("pay")
     with on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as clients:
         eventually(lambda: all(client.held() for client in clients))  # each worker has all that it opens once
-    eventually(lambda: streams_open(server) == 0)
-    before, running = descriptors(server), greenlets(server)
-    sockets = [RawSocket(server, token) for _ in range(CROWD)]
-    events = [raw_events(server, token) for _ in range(CROWD)]
-    for each in sockets:
-        each.send(SUBSCRIBE)
-    eventually(lambda: streams_open(server) == 2 * CROWD, timeout=20)
-    stack.origin.write({"pay.yml": "crowd: 1\n"})
-    stack.refresh(server)
-    for each in sockets:
-        each.reset()
-    for client in events:
-        reset(client)
-    eventually(lambda: streams_open(server) == 0, timeout=5)
-    # A few more may be there for good: the blob reader's pipes, another connection to Valkey.
-    eventually(lambda: all(descriptors(server)[worker] <= number + 10 for worker, number in before.items()))
-    eventually(lambda: all(greenlets(server)[worker] <= number + 10 for worker, number in running.items()))
+    with nothing_left(server):
+        sockets = [RawSocket(server, token) for _ in range(CROWD)]
+        events = [raw_events(server, token) for _ in range(CROWD)]
+        for each in sockets:
+            each.send(SUBSCRIBE)
+        eventually(lambda: streams_open(server) == 2 * CROWD, timeout=20)
+        stack.origin.write({"pay.yml": "crowd: 1\n"})
+        stack.refresh(server)
+        for each in sockets:
+            each.reset()
+        for client in events:
+            reset(client)
 
 
 @pytest.mark.slow
@@ -118,7 +90,7 @@ def test_clients_that_never_read_are_cut_off_and_the_others_hear_of_every_change
         eventually(lambda: streams_open(server) == len(sockets) + len(events), timeout=10)
     closed = [line for line in server.log_lines() if line.get("stream.phase") == "close"]
     assert "4500" in {line["stream.reason"] for line in closed}
-    assert [line for line in server.log_lines() if line["log.level"] == "error"] == []
+    quiet(server)
 
 
 @contextlib.contextmanager

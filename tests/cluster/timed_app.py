@@ -1,17 +1,26 @@
-"""The server's WSGI application as wsgi.py makes it, on shorter durations; and it tells how many greenlets live."""
+"""The server's WSGI application as wsgi.py makes it, on other durations; and it tells how many greenlets live."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from flask import Flask
 from gevent import Greenlet
 
 from app import create_app
 from app.settings import Settings, Timings
 from tests.cluster.stack import GREENLETS
+
+
+def timed(**seconds: Any) -> Flask:
+    """For gunicorn, which takes a call with constants for the name of an application."""
+    app = create_app(replace(Settings.from_env(), timings=Timings(**seconds)))
+    app.wsgi_app = counting(app.wsgi_app)  # type: ignore[method-assign, assignment]  # as Flask's documentation tells to
+    return app
 
 
 def counting(served: WSGIApplication) -> WSGIApplication:
@@ -25,7 +34,3 @@ def counting(served: WSGIApplication) -> WSGIApplication:
         return [str(living).encode()]
 
     return serve
-
-
-app = create_app(replace(Settings.from_env(), timings=Timings(heartbeat=1, stream_write=1)))
-app.wsgi_app = counting(app.wsgi_app)  # type: ignore[method-assign, assignment]  # as Flask's documentation tells to
