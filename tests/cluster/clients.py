@@ -207,6 +207,14 @@ class WebSocketClient:
             self.code = closed.rcvd.code if closed.rcvd else 1006
 
 
+class Refused(AssertionError):
+    """An event stream was answered with another status than 200."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status, self.headers = response.status, response.headers
+        super().__init__(f"{self.status}: {response.read()!r}")
+
+
 class EventClient:
     """The same over Server-Sent Events. `ids` are the events' ids, with the type that bore them."""
 
@@ -220,21 +228,21 @@ class EventClient:
         *,
         patches: bool = False,
         before: Mapping[str, Held] | None = None,
-        **headers: str,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.told = Told(before or {})
         self.ids: list[tuple[str, str]] = []
         pairs = [pair for name, etag in topics.items() for pair in (("topic", name), ("etag", etag)) if pair[1]]
         pairs += [("accept", "patch")] if patches else []
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        self._connection.request("GET", "/v1/events?" + urlencode(pairs), headers=bearer(token) | headers)
+        self._connection.request("GET", "/v1/events?" + urlencode(pairs), headers={**bearer(token), **(headers or {})})
         self._sock = self._connection.sock  # the answer says `Connection: close`, and http.client lets go of it
         self.worker = server.worker_of(self._sock.getsockname()[1])
         self.response = self._connection.getresponse()
         if self.response.status != 200:
-            body = self.response.read()
+            refused = Refused(self.response)
             self.close_socket()
-            raise AssertionError(f"{self.response.status}: {body!r}")
+            raise refused
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
 
 from devstack.server import Server
-from tests.cluster.clients import samples
+from tests.cluster.clients import ask, samples
 from tests.cluster.stack import GREENLETS
 from tests.support import eventually
 
@@ -30,16 +29,14 @@ def streams_open(server: Server) -> float:
 def greenlets(server: Server) -> dict[int, int]:
     """The living greenlets of each worker (of a server that is `timed`)."""
     found: dict[int, int] = {}
-    for _ in range(60):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-            client.sendall(f"GET {GREENLETS} HTTP/1.0\r\n\r\n".encode())
-            worker = server.worker_of(client.getsockname()[1])
-            body = b"".join(iter(lambda: client.recv(4096), b"")).rpartition(b"\r\n\r\n")[2]
-        if worker is not None:
-            found[worker] = int(body)
-        if len(found) == len(server.workers):
-            return found
-    raise AssertionError("some worker took no connection")
+
+    def asked() -> bool:
+        answer = ask(server, GREENLETS).json()
+        found[answer["worker"]] = answer["living"]
+        return found.keys() >= set(server.workers)
+
+    eventually(asked, timeout=20)  # one may be quicker to take connections than the other
+    return found
 
 
 def descriptors(server: Server) -> dict[int, int]:
@@ -53,6 +50,11 @@ def nothing_left(server: Server, *, timeout: float = 5) -> Iterator[None]:
     before, running = descriptors(server), greenlets(server)
     yield
     eventually(lambda: streams_open(server) == 0, timeout=timeout)
-    eventually(lambda: all(descriptors(server)[worker] <= number + _FOR_GOOD for worker, number in before.items()))
-    eventually(lambda: all(greenlets(server)[worker] <= number + _FOR_GOOD for worker, number in running.items()))
     assert set(server.workers) == set(before)
+    for now, then in ((descriptors, before), (greenlets, running)):
+        eventually(lambda: not _more(now(server), then))  # noqa: B023 - done within the round
+
+
+def _more(now: Mapping[int, int], then: Mapping[int, int]) -> dict[int, int]:
+    """By how much more than a few, worker by worker."""
+    return {worker: number - then[worker] for worker, number in now.items() if number > then[worker] + _FOR_GOOD}

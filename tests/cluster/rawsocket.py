@@ -105,6 +105,9 @@ class RawSocket:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
+    def close(self) -> None:
+        self.socket.close()
+
     def __enter__(self) -> Self:
         return self
 

@@ -24,6 +24,8 @@ BIG = "x" * 900_000
 FILLING = "".join(f"key{number}: a value that stays as it is\n" for number in range(40))
 #: How soon a server whose heartbeat and write timeout are a second has cut who takes nothing.
 SOON = 6
+#: How soon a peer that acknowledges nothing is given up, with a heartbeat before it.
+SILENCE = 35
 Stream: TypeAlias = WebSocketClient | EventClient
 Open: TypeAlias = Callable[..., Stream]
 KINDS = pytest.mark.parametrize("kind", [WebSocketClient, EventClient], ids=lambda kind: kind.kind)
@@ -211,12 +213,13 @@ def check_resumed(client: Stream, topics: tuple[str, ...], before: Mapping[str, 
     assert all(change["base"] == before[topic].etag for topic, change in changes.items())
 
 
+@KINDS
 @pytest.mark.slow
-def test_a_client_that_says_it_will_send_no_more_is_seen_off(brisk: tuple[Stack, Server]) -> None:
-    """A WebSocket has no half: RFC 6455, 7.2.1, has who sees the end of one direction end the other."""
+def test_a_client_that_says_it_will_send_no_more_is_seen_off(brisk: tuple[Stack, Server], kind: Open) -> None:
+    """A stream has no half: nobody who still listens ends his own direction (RFC 6455, 7.2.1; proxies do it too)."""
     stack, server = brisk
     with nothing_left(server), Behind(server) as link:
-        client = WebSocketClient(link, stack.token("pay"), {"pay/prod": None})
+        client = kind(link, stack.token("pay"), {"pay/prod": None})
         with contextlib.closing(client):
             eventually(client.held)
             link.half_close(up=True)
@@ -225,23 +228,21 @@ def test_a_client_that_says_it_will_send_no_more_is_seen_off(brisk: tuple[Stack,
     quiet(server)
 
 
-@KINDS
 @pytest.mark.slow
-def test_a_client_whose_cable_is_pulled_is_noticed_and_its_place_is_free(
-    brisk: tuple[Stack, Server], kind: Open
-) -> None:
+def test_clients_whose_cable_is_pulled_are_noticed_and_their_places_are_free(brisk: tuple[Stack, Server]) -> None:
     """Nobody tells the server: no packet comes any more, and none is acknowledged."""
     stack, server = brisk
     token = stack.token("pay")
     with (
         nothing_left(server),
         Behind(server) as link,
-        following(lambda: kind(link, token, {"pay/prod": None})),
-        following(lambda: kind(server, token, {"pay/prod": None})) as other,
+        following(lambda: WebSocketClient(link, token, {"pay/prod": None})),
+        following(lambda: EventClient(link, token, {"pay/prod": None})),
+        following(lambda: WebSocketClient(server, token, {"pay/prod": None})) as other,
     ):
         link.unplug()
-        eventually(lambda: streams_open(server) == 1, timeout=SOON)
-        arrived([other], pushed(stack, server, {"pay.yml": f"pulled: {other.kind}\n"}))
+        eventually(lambda: streams_open(server) == 1, timeout=SILENCE)
+        arrived([other], pushed(stack, server, {"pay.yml": "pulled: true\n"}))
     quiet(server)
 
 

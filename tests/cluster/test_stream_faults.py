@@ -6,10 +6,12 @@ import contextlib
 import json
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+from wsproto.frame_protocol import Opcode
 
 from devstack.server import Server
 from tests.cluster.clients import EventClient, WebSocketClient, arrived, ask, bearer, on_each_worker
@@ -91,6 +93,65 @@ def test_clients_that_never_read_are_cut_off_and_the_others_hear_of_every_change
     closed = [line for line in server.log_lines() if line.get("stream.phase") == "close"]
     assert "4500" in {line["stream.reason"] for line in closed}
     quiet(server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flood", ["pongs", "pings", "parts", "bytes to an event stream"])
+def test_who_sends_without_end_holds_up_nobody(brisk: tuple[Stack, Server], flood: str) -> None:
+    """Whether it is cut or left alone: others of the same worker are told and answered as if it were not there."""
+    stack, server = brisk
+    token = stack.token("pay")
+    pieces = {
+        "pongs": frame(b"", Opcode.PONG) * 10_000,
+        "pings": frame(b"", Opcode.PING) * 10_000,
+        "parts": frame(b"", final=False) + frame(b"", Opcode.CONTINUATION, final=False) * 10_000,
+        "bytes to an event stream": b"x" * 60_000,
+    }
+    with (
+        on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as others,
+        flooding(server, token, pieces[flood], events="event" in flood),
+    ):
+        for number in range(3):
+            version = stack.origin.write({"pay.yml": f"{flood}: {number}\n"})
+            stack.refresh(server)
+            answered = time.monotonic()
+            assert max(each.at for each in arrived(others, version)) - answered < 1
+            for _ in range(4):
+                began = time.monotonic()
+                assert ask(server, "/v1/config/pay/prod", token).status_code == 200
+                assert time.monotonic() - began < 1
+    eventually(lambda: streams_open(server) == 0)
+    quiet(server)
+
+
+@contextlib.contextmanager
+def flooding(server: Server, token: str, piece: bytes, *, events: bool) -> Iterator[None]:
+    """A client on some worker that sends this again and again, as fast as it is taken, and reads what is answered."""
+    client = raw_events(server, token) if events else RawSocket(server, token).socket
+    done = threading.Event()
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            while not done.is_set():
+                client.sendall(piece)
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while client.recv(65536):
+                pass
+
+    threads = [threading.Thread(target=each) for each in (send, read)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(5)
+        client.close()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -30,7 +32,7 @@ def counting(served: WSGIApplication) -> WSGIApplication:
         if environ["PATH_INFO"] != GREENLETS:
             return served(environ, start_response)
         living = sum(1 for each in gc.get_objects() if isinstance(each, Greenlet) and not each.dead)
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [str(living).encode()]
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps({"worker": os.getpid(), "living": living}).encode()]
 
     return serve
