@@ -449,12 +449,11 @@ class Services:
     def streams(self) -> StreamPolicy:
         return StreamPolicy(
             engine=self.engine,
-            looks=Looks(self.engine),
+            looks=Looks(self.engine, derive(self._key, "stream digest")),
             presence=self.presence,
             authorize=self.access.view,
             verify=self.access.verifier.verify,
             is_revoked=self.revocations.is_revoked,
-            digest_key=derive(self._key, "stream digest"),
             heartbeat=self.timings.heartbeat,
             limits=self.stream_limits,
             on_pushed=self.metrics.count_pushed,

@@ -133,7 +133,7 @@ class Carrier:
             if self._last is not None:
                 return self._finish()
             if self._saying is None:
-                self._saying = session.turn(self._listen())
+                self._saying = iter(session.turn(self._listen()))
             if self._gather(self._saying) and not self._out:
                 if self._readable:
                     self.set()  # there may be more; first the others
