@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from app.model import Target
@@ -43,6 +44,14 @@ class Subscriber:
         return taken
 
 
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """A target that somebody listens to, with the paths whose change may change it."""
+
+    target: Target
+    inputs: tuple[str, ...]
+
+
 class ConfigChangeNotifier:
     """Topics and their subscribers. Safe for threads and greenlets; every method is O(what it is given)."""
 
@@ -50,7 +59,7 @@ class ConfigChangeNotifier:
         self.capacity = capacity
         self._subscribers: dict[Target, set[Subscriber]] = {}
         self._inputs: dict[tuple[str, str], set[Target]] = {}
-        self._paths: dict[Target, tuple[str, ...]] = {}
+        self._topics: dict[Target, _Topic] = {}
         self._everyone: set[Subscriber] = set()
         self._lock = threading.Lock()  # guards the four maps above
         self.draining = False
@@ -73,15 +82,19 @@ class ConfigChangeNotifier:
         with self._lock:
             self._everyone.discard(subscriber)
 
-    def subscribe(self, subscriber: Subscriber, target: Target, inputs: Sequence[str]) -> None:
-        """From now on `subscriber` is marked when one of `inputs` moves on the label: paths, absent ones too."""
+    def subscribe(self, subscriber: Subscriber, target: Target, inputs: Sequence[str]) -> Target:
+        """From now on `subscriber` is marked when one of `inputs` moves on the label: paths, absent ones too.
+
+        Returns the target as all its subscribers know it: one object, which is found faster than its equals.
+        """
         with self._lock:
             if target not in self._subscribers:
                 self._subscribers[target] = set()
-                self._paths[target] = tuple(inputs)
+                self._topics[target] = _Topic(target, tuple(inputs))
                 for path in inputs:
                     self._inputs.setdefault((target.label, path), set()).add(target)
             self._subscribers[target].add(subscriber)
+            return self._topics[target].target
 
     def unsubscribe(self, subscriber: Subscriber, targets: Iterable[Target]) -> None:
         with self._lock:
@@ -131,7 +144,7 @@ class ConfigChangeNotifier:
 
     def _forget(self, target: Target) -> None:
         del self._subscribers[target]
-        for path in self._paths.pop(target):
+        for path in self._topics.pop(target).inputs:
             indexed = self._inputs[(target.label, path)]
             indexed.discard(target)
             if not indexed:

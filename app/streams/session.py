@@ -265,7 +265,7 @@ class StreamSession:
         target, view = self.resolve(self._engine.world, name)
         if target not in self._held and len(self._held) >= wire.MAX_TOPICS:
             raise _TooManyTopics
-        self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
+        target = self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
         self._held[target] = _Held(etag, view)
         return target
 

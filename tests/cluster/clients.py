@@ -27,19 +27,18 @@ from tests.support import eventually
 Frame = dict[str, Any]
 
 
-class Reachable(Protocol):
-    """A server, or a proxy before one."""
+class Door(Protocol):
+    """Where a client knocks: a server, or what stands in front of one."""
+
+    port: int
 
     @property
     def url(self) -> str: ...
 
-    @property
-    def port(self) -> int: ...
-
     def worker_of(self, port: int) -> int | None: ...
 
 
-def ask(server: Reachable, path: str, token: str | None = None, method: str = "GET", **options: Any) -> httpx.Response:
+def ask(server: Door, path: str, token: str | None = None, method: str = "GET", **options: Any) -> httpx.Response:
     """One request on a connection of its own, so that any worker may get it."""
     headers = {**bearer(token), **options.pop("headers", {}), "Connection": "close"}
     with httpx.Client(trust_env=False, timeout=options.pop("timeout", 25)) as client:
@@ -146,7 +145,7 @@ class WebSocketClient:
 
     def __init__(
         self,
-        server: Reachable,
+        server: Door,
         token: str,
         topics: Mapping[str, str | None],
         *,
@@ -222,7 +221,7 @@ class EventClient:
 
     def __init__(
         self,
-        server: Reachable,
+        server: Door,
         token: str,
         topics: Mapping[str, str | None],
         *,
@@ -290,7 +289,7 @@ class PollClient:
 
     kind = "poll"
 
-    def __init__(self, server: Reachable, token: str, topic: str, *, wait: float = 20) -> None:
+    def __init__(self, server: Door, token: str, topic: str, *, wait: float = 20) -> None:
         service, env = topic.split("/")[:2]
         self._path = f"/v1/config/{service}/{env}?wait={wait:g}"
         self._token = token
@@ -419,3 +418,8 @@ def samples(server: Server) -> dict[str, float]:
     lines = ask(server, "/metrics").raise_for_status().text.splitlines()
     pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
+
+
+def streams_of(server: Server) -> float:
+    """WebSockets and event streams that its workers hold now."""
+    return sum(value for name, value in samples(server).items() if name.startswith("config_server_streams_open"))

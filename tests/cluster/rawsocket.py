@@ -12,7 +12,7 @@ from typing import Self
 
 from wsproto.frame_protocol import Opcode
 
-from tests.cluster.clients import Reachable, bearer
+from tests.cluster.clients import Door, bearer
 
 HANDSHAKE = {
     "Host": "server",
@@ -44,7 +44,7 @@ class RawSocket:
 
     def __init__(
         self,
-        server: Reachable,
+        server: Door,
         token: str | None,
         changed: Mapping[str, str | None] | None = None,
         *,
