@@ -7,16 +7,10 @@ import time
 
 import pytest
 
-from devstack.server import Server
 from tests.cluster.clients import EventClient, PollClient, WebSocketClient, arrived, ask, on_each_worker
+from tests.cluster.leftovers import quiet
 from tests.cluster.stack import Stack
 from tests.support import eventually
-
-
-def quiet(server: Server) -> None:
-    """Every line is JSON and none is about something that went wrong."""
-    loud = [line for line in server.log_lines() if line["log.level"] in ("warning", "error", "critical")]
-    assert loud == []
 
 
 @pytest.mark.slow
