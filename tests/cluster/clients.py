@@ -365,6 +365,12 @@ def data_of(server: Server) -> Path:
     return Path(server.settings["DATA_DIR"])
 
 
+def puller_of(server: Server) -> int:
+    """The worker that holds the mirror's lock, by its last heartbeat."""
+    text = (data_of(server) / "mirror.lock").read_text() or "{}"
+    return int(json.loads(text).get("pid", 0))
+
+
 def samples(server: Server) -> dict[str, float]:
     """Every series of /metrics, added up over the workers."""
     lines = ask(server, "/metrics").raise_for_status().text.splitlines()
