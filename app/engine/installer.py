@@ -14,6 +14,10 @@ from app.model import SecretPath, Stale, StaleReason, Target
 from app.notify import Cursor, CursorStore, HeadsFile, HostState, Rev, now_text
 from app.repository import GitConfigBackend
 
+#: Pauses between two words to the puller that Redis has lost something, in seconds: the first, doubled up to the last
+#: for a Redis that takes no writes.
+MEND_FIRST, MEND_LAST = 1.0, 30.0
+
 
 class Installer:
     """`follow` is one unit of work, called by one thread at a time; `on_behind` asks for a fetch."""
@@ -37,6 +41,7 @@ class Installer:
         self._on_behind = on_behind
         self._on_installed = on_installed
         self._asked_for: Rev | None = None
+        self._mend_at, self._mend_pause = 0.0, MEND_FIRST
 
     def follow(self) -> bool:
         """Install what is announced, if it differs from what is installed. True when something was swapped in."""
@@ -79,12 +84,31 @@ class Installer:
         try:
             shared = self._store.read()
         except BusUnavailable:
-            shared = None
-        if host is not None and host.cursor.rev.is_host_local:
-            shared = None
-        if shared is not None and not shared.is_behind(host.seen if host else None) and not self._is_older(shared):
+            return self._of_host(host)
+        if shared is not None and host is None and not self._is_older(shared):
             return shared
+        if host is None:
+            return None
+        alone = host.cursor.rev.is_host_local
+        if shared is None or alone or shared.is_behind(host.seen) or self._is_older(shared):
+            self._ask_to_mend(host)
+            return self._of_host(host)
+        self._mend_pause = MEND_FIRST
+        return shared
+
+    def _of_host(self, host: HostState | None) -> Cursor | None:
         return host.cursor if host and not self._is_older(host.cursor) else None
+
+    def _ask_to_mend(self, host: HostState) -> None:
+        """Redis answers, and lacks what this host knows: its puller tells it, and need not wait for its poll to do so.
+
+        While Git does not answer nobody may, and the puller tries again by itself.
+        """
+        now = time.monotonic()
+        if host.git_failing_since is None and now >= self._mend_at:
+            self._mend_at = now + self._mend_pause
+            self._mend_pause = min(2 * self._mend_pause, MEND_LAST)
+            self._on_behind()
 
     def _is_older(self, cursor: Cursor) -> bool:
         if not self._engine.installed:

@@ -69,8 +69,6 @@ class Follower(threading.Thread):
         self.reading.set()
         self.disconnect()
         self.join(10)
-        for history in self.histories:
-            history.killed = history.port in self.killed_ports
 
     def stall(self, seconds: float) -> None:
         """Let it read nothing for a while."""
@@ -102,6 +100,7 @@ class Follower(threading.Thread):
         finally:
             if self._cutting or self._closing.is_set():
                 history.end = "cut"
+            history.killed = line.port in self.killed_ports
             line.close()
 
     def _record(self, line: Line, history: History) -> str:

@@ -25,8 +25,9 @@ from tests.stress.content import SHARED, Content, topic_of
 from tests.stress.followers import Follower, following, settled, unsettled, waited
 from tests.stress.history import History
 from tests.stress.plan import DECK, plan
-from tests.stress.troubles import Troubles, made_well
+from tests.stress.troubles import Troubles, in_good_health
 from tests.stress.validators import faults_of, no_gap
+from tests.support import eventually
 
 SEED = int(os.environ.get("STRESS_SEED") or random.SystemRandom().randrange(10_000))
 SECONDS = float(os.environ.get("STRESS_SECONDS") or 15)
@@ -52,7 +53,8 @@ def content(stack: Stack) -> Content:
 def hosts(stack: Stack, content: Content) -> list[Server]:
     settings = {"application": "tests.stress.app:app", "POLL_SECONDS": "2", "STREAMS_PER_INSTANCE": "0"}
     made = [stack.server(**settings).start(until=None) for _ in range(2)]
-    made_well(made, [])
+    for host in made:
+        eventually(lambda: in_good_health(host), timeout=30)  # noqa: B023 - done within the round
     return made
 
 
@@ -85,7 +87,7 @@ def test_whatever_happens_every_client_is_told_everything_once_and_in_order(
             time.sleep(step.pause)  # the pace of the troubles, no wait
             if time.monotonic() > until:
                 break
-        made_well(hosts, followers)
+        troubles.make_well()
         content.write(SHARED, *SERVICES)
         stack.hook(hosts[0])
         at_head = waited(lambda: settled(followers, content.standing), RECOVERY)

@@ -27,6 +27,7 @@ class Troubles:
         self._stack, self._hosts, self._content = stack, tuple(hosts), content
         self._followers = tuple(followers)
         self.made: list[str] = []
+        self._replaced: dict[Server, set[int]] = {host: set() for host in hosts}
         self._by_name: Mapping[str, Callable[[Step], object]] = {name: getattr(self, name) for name in DECK}
 
     def do(self, step: Step) -> None:
@@ -80,7 +81,9 @@ class Troubles:
             killed(host, puller, self._followers)
 
     def reload(self, step: Step) -> None:
-        self._host(step).reload()
+        host = self._host(step)
+        self._replaced[host] |= set(host.workers)
+        host.reload()
 
     def kill_connections(self, _step: Step) -> None:
         with self._stack.valkey.client as client:
@@ -89,6 +92,14 @@ class Troubles:
 
     def empty(self, _step: Step) -> None:
         self._stack.valkey.restart(empty=True)
+
+    def make_well(self) -> None:
+        """Let everything run again, and what a reload replaces be gone. Valkey is there anyway."""
+        for follower in self._followers:
+            follower.reading.set()
+        for host, replaced in self._replaced.items():
+            eventually(lambda: not replaced & set(host.workers), timeout=30)  # noqa: B023 - done within the round
+            eventually(lambda: in_good_health(host), timeout=30)  # noqa: B023
 
     def _service(self, step: Step) -> str:
         return _chosen(self._content.services, step.dice[0])
@@ -104,13 +115,17 @@ class Troubles:
 
 def killed(host: Server, worker: int, followers: Sequence[Follower]) -> None:
     """Kill a worker, and let the followers know which of their connections end with it."""
-    process = psutil.Process(worker)
-    process.suspend()  # so that it takes no connection between the look and the end
-    ports = {each.raddr.port for each in process.net_connections(kind="tcp") if each.raddr}
+    psutil.Process(worker).suspend()  # so that it takes no connection between the look and the end
+    ports = connected_to(worker)
     for follower in followers:
         if follower.server is host:
             follower.killed_ports |= ports
     host.kill_worker(worker)
+
+
+def connected_to(worker: int) -> set[int]:
+    """The ports from where it has connections."""
+    return {each.raddr.port for each in psutil.Process(worker).net_connections(kind="tcp") if each.raddr}
 
 
 def in_good_health(host: Server) -> bool:
@@ -120,14 +135,6 @@ def in_good_health(host: Server) -> bool:
         )
     except (OSError, httpx.HTTPError):
         return False
-
-
-def made_well(hosts: Sequence[Server], followers: Sequence[Follower]) -> None:
-    """Everything runs again; Valkey does anyway."""
-    for follower in followers:
-        follower.reading.set()
-    for host in hosts:
-        eventually(lambda: in_good_health(host), timeout=20)  # noqa: B023 - done within the round
 
 
 def _chosen(items: Sequence[T], dice: float) -> T:
