@@ -37,7 +37,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     cors.install(app, frozenset(settings.allowed_origins))
     guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics))
     app.register_blueprint(config.blueprint(services.engine))
-    app.register_blueprint(stream.blueprint(services.streams, services.stream_limits, services.metrics))
+    app.register_blueprint(stream.blueprint(services.streams, services.stream_loop, services.metrics))
     app.register_blueprint(tickets.blueprint(services.tickets, services.presence))
     app.register_blueprint(
         admin.blueprint(

@@ -152,3 +152,9 @@ class SettingsError(ConfigServerError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("The settings do not make a server:\n" + "\n".join(f"  - {p}" for p in problems))
         self.problems = tuple(problems)
+
+
+def code_of(failure: ConfigServerError) -> str:
+    """The error's name as the wire writes it: UnknownLabel -> unknown-label. A subclass elsewhere is its base."""
+    name = next(kind.__name__ for kind in type(failure).__mro__ if kind.__module__ == __name__)
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")

@@ -30,7 +30,6 @@ from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
 from app.effective import checked_search_path
 from app.engine import (
-    ChangeFrames,
     ConfigEngine,
     Installer,
     Loader,
@@ -41,8 +40,6 @@ from app.engine import (
     Resolver,
     SecretReader,
     SecretWatch,
-    StreamLimits,
-    StreamPolicy,
     Targets,
     Trees,
     Versions,
@@ -87,6 +84,7 @@ from app.secrets import (
 )
 from app.server_key import derive, load_server_key
 from app.settings import Settings
+from app.streams import Listener, Looks, StreamLimits, StreamLoop, StreamPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -138,7 +136,16 @@ class Services:
             self._closing.callback(self.vault.close)
         if self.link is None:
             self._closing.callback(self.puller.keep)
-        parts = (self.trail, self.audit, self.issuers, self.presence, self.follower, self.secret_watch, self.scheduler)
+        parts = (
+            self.trail,
+            self.audit,
+            self.issuers,
+            self.presence,
+            self.stream_loop,
+            self.follower,
+            self.secret_watch,
+            self.scheduler,
+        )
         for part in parts:
             part.start()
             self._closing.callback(part.close)
@@ -148,6 +155,11 @@ class Services:
     def drain(self, *, at_once: bool = False) -> None:
         """Answer every long poll, and say goodbye to the streams, spread over a while or `at_once`; refuse new ones."""
         self.notifier.drain(at_once=at_once)
+
+    @property
+    def streaming(self) -> bool:
+        """Whether a stream is still to be told goodbye, or to be seen off."""
+        return len(self.stream_loop) > 0
 
     def close(self) -> None:
         """End the threads. Streams that are still there are told goodbye at once."""
@@ -435,7 +447,7 @@ class Services:
     def streams(self) -> StreamPolicy:
         return StreamPolicy(
             engine=self.engine,
-            frames=ChangeFrames(),
+            looks=Looks(self.engine),
             presence=self.presence,
             authorize=self.access.view,
             verify=self.access.verifier.verify,
@@ -444,9 +456,13 @@ class Services:
             heartbeat=self.timings.heartbeat,
             limits=self.stream_limits,
             on_pushed=self.metrics.count_pushed,
-            on_delivered=self._on_read,
+            on_delivered=self._on_delivered,
             on_denied=self._on_stream_denied,
         )
+
+    @cached_property
+    def stream_loop(self) -> StreamLoop:
+        return StreamLoop()
 
     @cached_property
     def stream_limits(self) -> StreamLimits:
@@ -531,32 +547,40 @@ class Services:
     # What the parts tell
 
     def _on_read(self, request: ReadRequest, resolution: Resolution) -> None:
+        self._on_given(request.principal, request.request_id, request.address, request.view, resolution)
+
+    def _on_delivered(self, listener: Listener, view: View, resolution: Resolution) -> None:
+        self._on_given(listener.principal, listener.connection, listener.address, view, resolution)
+
+    def _on_given(
+        self, principal: Principal, request_id: str | None, address: str | None, view: View, resolution: Resolution
+    ) -> None:
         """Resolved secrets are told to the auditor: who, which configuration, at which version."""
-        if request.view is View.RESOLVED and resolution.secrets.by_reference:
+        if view is View.RESOLVED and resolution.secrets.by_reference:
             event = AuditEvent(
                 "secrets.read",
                 Outcome.ALLOWED,
-                request_id=request.request_id,
-                subject=request.principal.subject,
-                issuer=request.principal.issuer,
+                request_id=request_id,
+                subject=principal.subject,
+                issuer=principal.issuer,
                 target=resolution.target.topic,
                 version=resolution.version,
                 keys=tuple(key for keys in resolution.effective.references.values() for key in keys),
-                address=request.address,
+                address=address,
             )
             self.audit.read(event, resolution.etag)
 
-    def _on_stream_denied(self, principal: Principal, topic: str, connection: str, address: str) -> None:
+    def _on_stream_denied(self, listener: Listener, topic: str) -> None:
         self.metrics.count_denial("forbidden")
         self.audit.denied(
             AuditEvent(
                 "stream.subscribe",
                 Outcome.DENIED,
-                request_id=connection,
-                subject=principal.subject,
-                issuer=principal.issuer,
+                request_id=listener.connection,
+                subject=listener.principal.subject,
+                issuer=listener.principal.issuer,
                 target=topic,
-                address=address,
+                address=listener.address,
             )
         )
 

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -183,6 +184,15 @@ class DrainingWorker(GeventWorker):
         finally:
             del self._clients[gevent.getcurrent()]
 
+    def run(self) -> None:
+        """Streams are no requests of gunicorn's: wait for them too, as long as it waits for requests."""
+        super().run()
+        services = _services(self)
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while services is not None and services.streaming and time.monotonic() < deadline:
+            self.notify()
+            gevent.sleep(0.1)
+
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
         """The wait for a request's head. None is there when it ends without one, and the connection is closed."""
@@ -204,6 +214,13 @@ class DrainingWorker(GeventWorker):
 worker_class = DrainingWorker
 
 
+def _services(worker: Worker) -> "Services | None":
+    """The application's, once it is loaded."""
+    application = worker.wsgi if hasattr(worker, "wsgi") else None
+    services: Services | None = application.extensions.get("config_server") if application is not None else None
+    return services
+
+
 def pre_fork(server: Arbiter, worker: Worker) -> None:
     """In the arbiter: give the worker the smallest slot that is free."""
     taken = {other.config_server_slot for other in server.WORKERS.values()}
@@ -217,7 +234,7 @@ def post_fork(_server: Arbiter, worker: Worker) -> None:
 
 def post_worker_init(worker: DrainingWorker) -> None:
     """In the worker, with the application loaded: start its threads, and watch for the end."""
-    services = worker.app.callable.extensions.get("config_server")
+    services = _services(worker)
     if services is not None:
         services.start()
         gevent.spawn(_drain_at_the_end, worker, services)
@@ -233,7 +250,7 @@ def _drain_at_the_end(worker: DrainingWorker, services: "Services") -> None:
 
 def worker_exit(_server: Arbiter, worker: Worker) -> None:
     """In the worker, after its last request: end the threads, write what is still to be written."""
-    services = worker.app.callable.extensions.get("config_server") if worker.app.callable else None
+    services = _services(worker)
     if services is not None:
         services.close()
 

@@ -108,7 +108,8 @@ _CONFIG_EXAMPLE = {
 }
 _UNCHANGED = Answer("The caller's copy is still right. Also the end of a `wait` without a change.", {}, CONFIG_HEADERS)
 _CHANGE = wire.Change(
-    "pay/prod/main", "put", "eba6053b22c84006ad32a53cc5e0dacf", _COMMIT, _COMMIT, ("db.pool",), (), {"db": {"pool": 9}},
+    "pay/prod/main", "put", "eba6053b22c84006ad32a53cc5e0dacf", _COMMIT, _COMMIT, ("db.pool",), (),
+    wire.text_of({"db": {"pool": 9}}),
     "b9a6d106d49e45bd12b0b365486d045874bb917292f3c409e44ad544856b58e3",
 )  # fmt: skip
 _STREAM_EXAMPLE = b"".join(
@@ -117,7 +118,7 @@ _STREAM_EXAMPLE = b"".join(
         wire.hello("39461f903247e426", "1-333234e7.2", 20),
         wire.subscribed(["pay/prod/main"], "full"),
         wire.change(_CHANGE),
-        wire.sync("1-333234e7.2", "2026-11-23T09:37:35.801Z", "3db939500646bf72"),
+        wire.with_digest(wire.sync("1-333234e7.2", "2026-11-23T09:37:35.801Z"), "1-333234e7.2", "3db939500646bf72"),
     )
 ).decode()
 _FRAMES = (

@@ -12,7 +12,6 @@ from werkzeug.exceptions import HTTPException
 from wsproto.utilities import RemoteProtocolError
 
 from app import errors
-from app.engine import code_of
 from app.errors import ConfigServerError
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ def _ours(failure: ConfigServerError) -> Response:
 
 
 def _kind(failure: ConfigServerError) -> str:
-    return "bad-input" if isinstance(failure, errors.BadInput) else code_of(failure)
+    return "bad-input" if isinstance(failure, errors.BadInput) else errors.code_of(failure)
 
 
 def _members(failure: ConfigServerError) -> dict[str, object]:

@@ -2,186 +2,205 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl
 
 from flask import Blueprint, Response, g, request
 from flask_sock import Sock
-from simple_websocket import ConnectionClosed, Server
+from simple_websocket import Server
 
-from app.blueprints import websocket as adapter
-from app.blueprints.sse import EventStream
-from app.engine import Close, StreamLimits, StreamPolicy, StreamSession
+from app.blueprints import handover
 from app.errors import BadInput, Forbidden, Overloaded, TooManyStreams
-from app.model import Principal
 from app.notify import Connection, Subscriber, now_text
 from app.notify.leases import LEASE_SECONDS
-from app.notify.wire import CLOSE_INTERNAL, CLOSE_SLOW, MAX_TOPICS, SUBPROTOCOL, Subscribe
+from app.notify.wire import MAX_TOPICS, SUBPROTOCOL, Command, Subscribe
 from app.observability import Metrics, stream_closed, stream_opened
-
-log = logging.getLogger(__name__)
+from app.streams import (
+    Carrier,
+    Codec,
+    EventStreamCodec,
+    Listener,
+    Socket,
+    StreamLoop,
+    StreamPolicy,
+    StreamSession,
+    WebSocketCodec,
+)
 
 #: Options of flask-sock, and the endpoints whose duration is no latency.
-SERVER_OPTIONS = adapter.SERVER_OPTIONS
+SERVER_OPTIONS = handover.SERVER_OPTIONS
 ENDPOINTS = ("stream.websocket", "stream.events")
 
 
-def blueprint(policy: StreamPolicy, limits: StreamLimits, metrics: Metrics) -> Blueprint:
+def blueprint(policy: StreamPolicy, loop: StreamLoop, metrics: Metrics) -> Blueprint:
     routes = Blueprint("stream", __name__, url_prefix="/v1")
     notifier = policy.engine.notifier
 
     @routes.before_request
     def admit() -> None:
         """Everything that may be refused is refused here: after the upgrade there is no HTTP status any more."""
-        _check_origin(limits.origins)
+        _check_origin(policy.limits.origins)
         if notifier.draining or len(notifier) >= notifier.capacity:
             metrics.count_stream(_transport(), "refused")
             raise Overloaded("this worker holds as many streams as it may", retry_after=2)
         policy.engine.world  # noqa: B018 - raises RepositoryUnavailable before the first clone
         if _transport() == "websocket":
             _check_subprotocol()
-            adapter.prepare(request.environ, limits.write_timeout)
-            g.stream = _Stream("websocket", policy, metrics, threading.Event())
-            g.stream.take_place()
+            handover.prepare(request.environ)
+            g.place = _Place("websocket", policy, loop, metrics)
 
     @routes.teardown_request
     def give_back(_error: BaseException | None) -> None:
-        """A WebSocket's request lasts as long as the stream does; also when the handshake fails."""
-        stream: _Stream | None = g.pop("stream", None)
-        if stream is not None:
-            stream.close()
+        """A place whose stream has not begun: the handshake failed, or the client went away before the answer."""
+        place: _Place | None = g.pop("place", None)
+        if place is not None:
+            place.give_back()
 
     def websocket(connection: Server) -> None:
-        stream: _Stream = g.stream
-        stream.begin(connection.event)
-        stream.reason = _speak(connection, stream.session)
+        place: _Place = g.place
+
+        def begin(sock: Socket, on_closed: Callable[[], None] | None, first: bytes) -> None:
+            place.begin(sock, WebSocketCodec(), (), on_closed, first)
+
+        handover.take_websocket(connection, request.environ, begin)
 
     def events() -> Response:
         command = _subscription()
-        stream = _Stream("sse", policy, metrics, threading.Event())
-        for name in command.topics:
-            target = stream.session.resolve(policy.engine.world, name)
-            g.topic = target.topic
-            if policy.authorize(g.principal, target.service, target.envs) is None:
-                raise Forbidden("no grant of this token covers this topic")
-        sock = request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket")
-        if sock is not None:
-            adapter.watch_peer(sock, limits.write_timeout)
-        stream.take_place()
-        stream.begin()
-        response = EventStream(_told(stream, command), limits.write_timeout, on_slow=stream.slow)
-        response.call_on_close(stream.close)  # also when nobody ever read from it
-        return response
+        _check_topics(policy, command)
+        place = g.place = _Place("sse", policy, loop, metrics)
+
+        def begin(sock: Socket, on_closed: Callable[[], None] | None, first: bytes) -> None:
+            place.begin(sock, EventStreamCodec(), (command,), on_closed, first)
+
+        return handover.EventStream(begin)
 
     Sock().route("/stream", bp=routes)(websocket)
     routes.get("/events")(events)
     return routes
 
 
-class _Stream:
-    """One connection's place in the worker: counted, logged, and given back whatever happens."""
+class _Place:
+    """One stream's place in the worker: counted, logged, and given back whatever happens.
 
-    def __init__(self, transport: str, policy: StreamPolicy, metrics: Metrics, wake: threading.Event) -> None:
+    Raises Overloaded when the worker is full, TooManyStreams when the client has its share.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_held",
+        "_listener",
+        "_loop",
+        "_metrics",
+        "_policy",
+        "_session",
+        "_since",
+        "_subscriber",
+        "_transport",
+    )
+
+    def __init__(self, transport: str, policy: StreamPolicy, loop: StreamLoop, metrics: Metrics) -> None:
         self._transport = transport
-        self._principal: Principal = g.principal
         self._policy = policy
-        self._notifier = policy.engine.notifier
+        self._loop = loop
         self._metrics = metrics
-        self._subscriber = Subscriber(wake)
-        self._address = request.remote_addr or ""
-        self._id = secrets.token_hex(8)
+        self._listener = Listener(g.principal, secrets.token_hex(8), request.remote_addr or "")
+        self._subscriber = Subscriber(_Nobody())
+        self._session: StreamSession | None = None
         self._since = time.monotonic()
-        self.session = StreamSession(policy, self._principal, self._subscriber, self._id, self._address)
-        self._has_place = self._begun = False
-        self.reason = "gone"
+        self._begun = False
+        self._held = True
+        self._take(_instance())
 
-    def take_place(self) -> None:
-        """Take a place. Raises Overloaded when the worker is full, TooManyStreams when the client has its share."""
-        known = Connection(self._id, self._transport, self._principal.subject, self._address, now_text())
-        instance = _instance()
-        joined = self._notifier.join(self._subscriber)
-        if not joined or not self._policy.presence.arrive(known, instance):
-            self._metrics.count_stream(self._transport, "refused")
-            self._notifier.leave(self._subscriber, [])
-            if joined:
-                raise TooManyStreams("this client holds as many streams as it may", retry_after=LEASE_SECONDS)
-            raise Overloaded("this worker holds as many streams as it may", retry_after=2)
-        self._has_place = True
-
-    def begin(self, wake: threading.Event | None = None) -> None:
-        """The stream is open. `wake` is the event that its transport sets when something comes in."""
-        if wake is not None:
-            self._subscriber.wake = wake
+    def begin(
+        self,
+        sock: Socket,
+        codec: Codec,
+        opening: Sequence[Command],
+        on_closed: Callable[[], None] | None,
+        first: bytes,
+    ) -> None:
+        """The stream is open. From here on the loop has it."""
+        carrier = Carrier(
+            self._loop,
+            sock,
+            codec,
+            write_timeout=self._policy.limits.write_timeout,
+            on_end=self.end,
+            on_closed=on_closed,
+            first=first,
+        )
+        self._subscriber.wake = carrier
+        self._session = StreamSession(
+            self._policy,
+            self._listener,
+            self._subscriber,
+            opening=opening,
+            tells_digest=self._transport == "sse",
+        )
         self._begun = True
         self._metrics.count_stream(self._transport, "opened")
         self._metrics.add_stream(self._transport, 1)
-        stream_opened(
-            transport=self._transport, address=self._address, subject=self._principal.subject, connection=self._id
-        )
+        stream_opened(**self._names())
+        carrier.carry(self._session)
 
-    def slow(self) -> None:
-        self.reason = str(CLOSE_SLOW)
-
-    def close(self) -> None:
-        if not self._has_place:
-            return
-        self._has_place = False
-        self._notifier.leave(self._subscriber, list(self.session.targets))
-        self._policy.presence.depart(self._id)
+    def give_back(self) -> None:
+        """If nothing has begun."""
         if not self._begun:
-            return
+            self._leave()
+
+    def end(self, reason: str) -> None:
+        """The stream has ended."""
+        self._leave()
         self._metrics.add_stream(self._transport, -1)
-        stream_closed(
-            transport=self._transport,
-            address=self._address,
-            subject=self._principal.subject,
-            seconds=time.monotonic() - self._since,
-            reason=self.reason,
-            connection=self._id,
+        stream_closed(seconds=time.monotonic() - self._since, reason=reason, **self._names())
+
+    def _take(self, instance: str | None) -> None:
+        listener, presence = self._listener, self._policy.presence
+        known = Connection(
+            listener.connection, self._transport, listener.principal.subject, listener.address, now_text()
         )
+        joined = self._policy.engine.notifier.join(self._subscriber)
+        if joined and presence.arrive(known, instance):
+            return
+        self._metrics.count_stream(self._transport, "refused")
+        self._policy.engine.notifier.leave(self._subscriber, [])
+        if joined:
+            raise TooManyStreams("this client holds as many streams as it may", retry_after=LEASE_SECONDS)
+        raise Overloaded("this worker holds as many streams as it may", retry_after=2)
+
+    def _leave(self) -> None:
+        if self._held:
+            self._held = False
+            targets = list(self._session.targets) if self._session is not None else []
+            self._policy.engine.notifier.leave(self._subscriber, targets)
+            self._policy.presence.depart(self._listener.connection)
+
+    def _names(self) -> dict[str, str]:
+        listener = self._listener
+        return {
+            "transport": self._transport,
+            "address": listener.address,
+            "subject": listener.principal.subject,
+            "connection": listener.connection,
+        }
 
 
-def _speak(connection: Server, session: StreamSession) -> str:
-    """Write what the session says; returns why it ended: our close code, or the client's.
+class _Nobody:
+    """Who is woken before there is a carrier: its first turn looks at everything anyhow."""
 
-    Nothing is raised out of here: Flask would write a 500 into the upgraded socket.
-    """
-    connection.input_buffer = adapter.Inbox(connection.input_buffer)
-    try:
-        for item in session.run((), lambda: adapter.messages(connection), lambda: connection.connected):
-            if isinstance(item, Close):
-                adapter.close(connection, item.code, item.reason)
-                return str(item.code)
-            connection.sock.send(item.websocket)
-    except adapter.SlowReader:
-        connection.connected = False
-        return str(CLOSE_SLOW)
-    except (OSError, ConnectionClosed):
-        connection.connected = False
-        return "gone"
-    except Exception:
-        log.exception("stream.failed")
-        if connection.connected:
-            adapter.close(connection, CLOSE_INTERNAL, "internal error")
-        return str(CLOSE_INTERNAL)
-    return str(int(connection.close_reason))
+    def set(self) -> None:
+        return None
 
 
-def _told(stream: _Stream, command: Subscribe) -> Iterator[bytes]:
-    """The body of an event stream; closed by the server as soon as a write fails."""
-    try:
-        for item in stream.session.run((command,), list, lambda: True):
-            if isinstance(item, Close):
-                stream.reason = str(item.code)
-                return
-            yield item.sse
-    except Exception:  # the answer has begun: an error page would land in the middle of it
-        log.exception("stream.failed")
-        stream.reason = str(CLOSE_INTERNAL)
+def _check_topics(policy: StreamPolicy, command: Subscribe) -> None:
+    """An event stream names its topics in the request, so what is wrong with one is told as a status."""
+    listener = Listener(g.principal, "", "")
+    session = StreamSession(policy, listener, Subscriber(_Nobody()))
+    for name in command.topics:
+        target, _ = session.resolve(policy.engine.world, name)
+        g.topic = target.topic
 
 
 def _subscription() -> Subscribe:

@@ -9,7 +9,7 @@ from app.effective.canonical import canonical, fingerprint
 from app.effective.codec import LOADER_VERSION, decode, encode
 from app.effective.diff import patch
 from app.effective.documents import parse
-from app.effective.fill import as_written, fill, mask, references
+from app.effective.fill import as_written, fill, mask, references, sealed
 from app.effective.fold import fold, ordered
 from app.effective.formats import FORMATS, Format, flatten, subtree
 from app.effective.keys import key_text, parse_key
@@ -46,5 +46,6 @@ __all__ = [
     "parse_template",
     "patch",
     "references",
+    "sealed",
     "subtree",
 ]

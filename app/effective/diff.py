@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias, cast
 
 from app.model import Json
 
 Operation: TypeAlias = dict[str, Json]
 
 
-def patch(old: Json, new: Json) -> list[Operation]:
-    """The operations (add, remove, replace) that make `new` of `old`, for documents that are maps.
+def patch(
+    old: Mapping[str, object], new: Mapping[str, object], written: Mapping[str, Json] | None = None
+) -> list[Operation]:
+    """The operations (add, remove, replace) that make `new` of `old`, with the values that `written` has in its places.
 
-    Maps are compared key by key, anything else is replaced whole, arrays too: a list of configuration has no identity
-    to follow. Types count: 1, 1.0, true and "1" are four values. Empty for equal documents; the order of keys is not
-    compared, as JSON objects have none. Linear in both. Pure; any thread.
+    `written` is `new` as it is sent: the same (by default), or with something of its own in place of a leaf (a secret,
+    where `new` has a mark). Maps are compared key by key, anything else is replaced whole, arrays too: a list of
+    configuration has no identity to follow. Types count: 1, 1.0, true and "1" are four values. Empty for equal
+    documents; the order of keys is not compared, as JSON objects have none. Linear in both. Pure; any thread.
     """
-    return list(_difference(old, new, ""))
+    return list(_difference(old, new, cast("Json", new if written is None else written), ""))
 
 
-def _difference(old: Json, new: Json, pointer: str) -> Iterator[Operation]:
-    if isinstance(old, dict) and isinstance(new, dict):
+def _difference(old: object, new: object, written: Json, pointer: str) -> Iterator[Operation]:
+    if isinstance(old, dict) and isinstance(new, dict) and isinstance(written, dict):
         for key in old:
             if key not in new:
                 yield {"op": "remove", "path": _child(pointer, key)}
         for key, value in new.items():
             if key in old:
-                yield from _difference(old[key], value, _child(pointer, key))
+                yield from _difference(old[key], value, written[key], _child(pointer, key))
             else:
-                yield {"op": "add", "path": _child(pointer, key), "value": value}
+                yield {"op": "add", "path": _child(pointer, key), "value": written[key]}
     elif not same(old, new):
-        yield {"op": "replace", "path": pointer, "value": new}
+        yield {"op": "replace", "path": pointer, "value": written}
 
 
-def same(old: Json, new: Json) -> bool:
+def same(old: object, new: object) -> bool:
     """Whether two values are the same JSON, type for type; Python alone would take true for 1 and 1.0 for 1."""
     if isinstance(old, dict) and isinstance(new, dict):
         return old.keys() == new.keys() and all(same(old[key], new[key]) for key in old)

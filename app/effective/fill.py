@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from app.effective.keys import child_text
 from app.effective.limits import (
@@ -41,6 +42,11 @@ def mask(values: Mapping[str, Node]) -> dict[str, Json]:
     return {key: _rendered(node, key, lambda _template, _key: MASK) for key, node in values.items()}
 
 
+def sealed(values: Mapping[str, Node], seal: Callable[[Template], object]) -> dict[str, object]:
+    """The configuration with what `seal` makes of each leaf that holds a reference: to compare two, not to send."""
+    return {key: _rendered(node, key, lambda template, _key: seal(template)) for key, node in values.items()}
+
+
 def as_written(values: Mapping[str, Node]) -> dict[str, Json]:
     """The configuration with references as their text."""
     return {key: _rendered(node, key, lambda template, _key: template.text) for key, node in values.items()}
@@ -56,7 +62,7 @@ def references(values: Mapping[str, Node]) -> Mapping[Reference, tuple[str, ...]
     return MappingProxyType({reference: tuple(keys) for reference, keys in found.items()})
 
 
-def _rendered(node: Node, key: str, resolve: Callable[[Template, str], Json]) -> Json:
+def _rendered(node: Node, key: str, resolve: Callable[[Template, str], Any]) -> Any:
     if isinstance(node, dict):
         return {name: _rendered(child, child_text(key, name), resolve) for name, child in node.items()}
     if isinstance(node, list):

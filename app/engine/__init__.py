@@ -1,11 +1,10 @@
-"""The one pipeline: Git -> Tree -> Sources -> Effective -> cache -> secrets filled in -> answer or stream.
+"""The one pipeline: Git -> Tree -> Sources -> Effective -> cache -> secrets filled in -> answer.
 
 Law: a worker tells its streams only of what it has installed itself; secrets are filled in on the way out; a bad commit
 never takes a good configuration away. Nothing here knows Flask.
 """
 
 from app.engine.answer import FORMAT_NAMES, Answer, ReadRequest
-from app.engine.changes import ChangeFrames
 from app.engine.engine import ConfigEngine, Current
 from app.engine.files import FileAnswer, PlainFiles
 from app.engine.installer import Installer
@@ -13,7 +12,6 @@ from app.engine.loader import Loader, Trees
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
 from app.engine.secret_watch import SecretWatch
-from app.engine.session import Close, StreamLimits, StreamPolicy, StreamSession, code_of
 from app.engine.targets import Targets
 from app.engine.vault_in import SecretReader, Versions
 from app.engine.world import Head, World
@@ -21,8 +19,6 @@ from app.engine.world import Head, World
 __all__ = [
     "FORMAT_NAMES",
     "Answer",
-    "ChangeFrames",
-    "Close",
     "ConfigEngine",
     "Current",
     "FileAnswer",
@@ -36,12 +32,8 @@ __all__ = [
     "Resolver",
     "SecretReader",
     "SecretWatch",
-    "StreamLimits",
-    "StreamPolicy",
-    "StreamSession",
     "Targets",
     "Trees",
     "Versions",
     "World",
-    "code_of",
 ]

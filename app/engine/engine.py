@@ -203,24 +203,25 @@ class ConfigEngine:
     def _read_after_change(self, request: ReadRequest, target: Target) -> tuple[Answer, Resolution]:
         """Listen, look again (so that nothing falls in between), and answer on the first change that counts."""
         deadline = time.monotonic() + request.wait
-        with self._listening(target) as subscriber:
+        with self._listening(target) as moved:
             while True:
-                subscriber.wake.clear()
+                moved.clear()
                 answer, resolution = self._read(request)
                 remaining = deadline - time.monotonic()
                 if answer.body is not None or remaining <= 0 or self.notifier.draining:
                     return answer, resolution
-                subscriber.wake.wait(remaining)
+                moved.wait(remaining)
 
     @contextmanager
-    def _listening(self, target: Target) -> Iterator[Subscriber]:
-        subscriber = Subscriber(threading.Event())
+    def _listening(self, target: Target) -> Iterator[threading.Event]:
+        moved = threading.Event()
+        subscriber = Subscriber(moved)
         if not self.notifier.join(subscriber):
             raise Overloaded("this worker holds as many streams as it may")
         self._on_waiting(1)
         try:
             self.notifier.subscribe(subscriber, target, self.inputs(target))
-            yield subscriber
+            yield moved
         finally:
             self._on_waiting(-1)
             self.notifier.leave(subscriber, [target])

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from app.model import Target
 
 
 class Waker(Protocol):
-    """A threading.Event, or what looks like one."""
+    """A threading.Event, or what is woken like one."""
 
     def set(self) -> None: ...
 
-    def clear(self) -> None: ...
 
-    def wait(self, timeout: float | None = None) -> bool: ...
+#: Guards what subscribers have still to look at. One for all: it is held for a moment, and each of its own would cost.
+_marks = threading.Lock()
 
 
 class Subscriber:
@@ -26,17 +26,20 @@ class Subscriber:
 
     def __init__(self, wake: Waker) -> None:
         self.wake = wake
-        self._dirty: dict[Target, None] = {}
+        self._dirty: set[Target] = set()
 
-    def mark(self, target: Target) -> None:
-        self._dirty[target] = None
+    def mark(self, targets: Iterable[Target]) -> None:
+        """All that moved in one revision, at once: it is told as one."""
+        with _marks:
+            self._dirty.update(targets)
         self.wake.set()
 
-    def take(self) -> set[Target]:
+    def take(self) -> Collection[Target]:
         """What moved since the last call. A mark that comes in between is in this answer or in the next one."""
-        taken: set[Target] = set()
-        while self._dirty:  # each popitem is atomic, so no mark is lost and no lock is needed
-            taken.add(self._dirty.popitem()[0])
+        if not self._dirty:
+            return ()
+        with _marks:
+            taken, self._dirty = self._dirty, set()
         return taken
 
 
@@ -101,14 +104,14 @@ class ConfigChangeNotifier:
 
     def wake(self, targets: Iterable[Target]) -> int:
         """Mark these topics for all their subscribers; returns how many subscribers were marked."""
-        count = 0
-        for target in targets:
-            with self._lock:
-                listeners = list(self._subscribers.get(target, ()))
-            for subscriber in listeners:
-                subscriber.mark(target)
-            count += len(listeners)
-        return count
+        moved: dict[Subscriber, list[Target]] = {}
+        with self._lock:
+            for target in targets:
+                for subscriber in self._subscribers.get(target, ()):
+                    moved.setdefault(subscriber, []).append(target)
+        for subscriber, its_own in moved.items():
+            subscriber.mark(its_own)
+        return len(moved)
 
     def wake_everyone(self) -> None:
         """Let every subscriber look around: something changed that is not about topics (a revocation)."""

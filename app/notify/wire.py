@@ -8,10 +8,13 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, NewType, TypeAlias
 
 from app.errors import ConfigServerError
-from app.model import Json, Stale
+from app.model import Stale
+
+#: JSON that is written already.
+Text = NewType("Text", str)
 
 SUBPROTOCOL = "cfg.v1"
 MAX_TOPICS = 200
@@ -61,10 +64,15 @@ class Frame:
         return f"{head}event: {self.type}\ndata: {self.text}\n\n".encode()
 
 
-def _frame(kind: str, *, event_id: str | None = None, **members: Any) -> Frame:
+def text_of(value: object) -> Text:
+    return Text(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _frame(kind: str, *, written: Mapping[str, Text | None] | None = None, **members: Any) -> Frame:
+    """`written` members are JSON already; those that are None are left out, as are others."""
     present = {name: value for name, value in members.items() if value is not None}
-    text = json.dumps({"type": kind, **present}, ensure_ascii=False, separators=(",", ":"))
-    return Frame(kind, text, event_id, present.get("op"))
+    rest = "".join(f',"{name}":{text}' for name, text in (written or {}).items() if text is not None)
+    return Frame(kind, f"{text_of({'type': kind, **present})[:-1]}{rest}}}", op=present.get("op"))
 
 
 def hello(conn: str, rev: str, heartbeat_seconds: float) -> Frame:
@@ -80,8 +88,8 @@ def subscribed(topics: Sequence[str], mode: str) -> Frame:
 class Change:
     """What a subscriber is told of one topic.
 
-    `op`: put (with `doc` and `sum`), patch (`base`, `patch`, `sum`), del, or state (staleness only). `rewritten`: the
-    label was moved by a forced push.
+    `op`: put (with `doc` and `sum`), patch (`base`, `patch`, `sum`), del, or state (staleness only). `doc` and `patch`
+    are JSON, written. `rewritten`: the label was moved by a forced push.
     """
 
     topic: str
@@ -91,10 +99,10 @@ class Change:
     head: str
     keys: tuple[str, ...] = ()
     stale: tuple[Stale, ...] = ()
-    doc: Json = None
+    doc: Text | None = None
     sum: str | None = None
     base: str | None = None
-    patch: tuple[dict[str, Json], ...] = ()
+    patch: Text | None = None
     rewritten: bool = False
 
 
@@ -111,16 +119,17 @@ def change(told: Change) -> Frame:
         members["stale"] = [stale.as_json() for stale in told.stale]
     if told.rewritten:
         members["rewritten"] = True
-    if told.op == "put":
-        members |= {"doc": told.doc, "sum": told.sum}
-    if told.op == "patch":
-        members |= {"base": told.base, "patch": list(told.patch), "sum": told.sum}
-    return _frame("change", **members)
+    return _frame("change", written={"doc": told.doc, "patch": told.patch}, base=told.base, sum=told.sum, **members)
 
 
-def sync(rev: str, ts: str, digest: str) -> Frame:
-    """All of `rev` is delivered. `digest` stands for what the client now holds; it travels in SSE's id only."""
-    return _frame("sync", event_id=f"{rev};{digest}", rev=rev, ts=ts)
+def sync(rev: str, ts: str) -> Frame:
+    """All of `rev` is delivered."""
+    return _frame("sync", rev=rev, ts=ts)
+
+
+def with_digest(synced: Frame, rev: str, digest: str) -> Frame:
+    """`synced` with SSE's event id: the revision, and a digest of what the client now holds."""
+    return Frame(synced.type, synced.text, f"{rev};{digest}")
 
 
 def error(code: str, topic: str | None, retry: bool) -> Frame:

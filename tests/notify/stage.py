@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from app.access.permissions import parse_grants
-from app.engine import Close, StreamPolicy, StreamSession
 from app.model import Principal
 from app.notify import Connection, Subscriber, now_text
 from app.notify.wire import Command, Frame, Subscribe, Unsubscribe
 from app.scheduler import Outcome
 from app.services import Services
 from app.settings import Settings, Timings
+from app.streams import Close, Listener, StreamPolicy, StreamSession
 from devstack.origin import OriginRepo
 from tests.protocol import validated
 
@@ -38,10 +38,12 @@ class Conversation:
 
     def __init__(self, policy: StreamPolicy, principal: Principal) -> None:
         self.policy = policy
-        self.subscriber = Subscriber(threading.Event())
+        self.woken = threading.Event()
+        self.subscriber = Subscriber(self.woken)
         assert policy.engine.notifier.join(self.subscriber)
         self.id = f"{next(_connections):016x}"
-        self.session = StreamSession(policy, principal, self.subscriber, self.id)
+        self.listener = Listener(principal, self.id, "")
+        self.session = StreamSession(policy, self.listener, self.subscriber)
         self.inbox: list[str | bytes] = []
         known = Connection(self.id, "websocket", principal.subject, "", now_text())
         assert policy.presence.arrive(known)
@@ -64,8 +66,14 @@ class Conversation:
     def run(self, *opening: Command, messages: Iterable[str | bytes] = ()) -> Iterator[dict[str, Any] | Close]:
         """The whole life of the stream, frame by frame; the client says `messages` at once."""
         self.inbox += messages
-        for item in self.session.run(opening, self._received, lambda: True):
-            yield item if isinstance(item, Close) else validated(item.text)
+        self.session = StreamSession(self.policy, self.listener, self.subscriber, opening=opening)
+        while True:
+            self.woken.clear()
+            for item in self.session.turn(self._received()):
+                yield item if isinstance(item, Close) else validated(item.text)
+                if isinstance(item, Close):
+                    return
+            self.woken.wait(max(0.0, self.session.due_at() - time.monotonic()))
 
     def say(self, *messages: dict[str, Any]) -> None:
         """While the stream runs; each message is legal."""
@@ -73,7 +81,7 @@ class Conversation:
             text = json.dumps(message)
             validated(text)
             self.inbox.append(text)
-        self.subscriber.wake.set()
+        self.woken.set()
 
     def _received(self) -> list[str | bytes]:
         taken, self.inbox = self.inbox, []

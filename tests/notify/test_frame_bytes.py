@@ -54,17 +54,21 @@ def test_a_frame_is_written_once() -> None:
     assert frame.sse is frame.sse
 
 
+def told(rev: str, ts: str, digest: str) -> Frame:
+    return wire.with_digest(wire.sync(rev, ts), rev, digest)
+
+
 @given(st.dictionaries(TEXT, TEXT, max_size=3))
 def test_an_event_carries_its_frame_whatever_the_configuration_holds(doc: dict[str, str]) -> None:
-    change = wire.change(wire.Change("a/b/c", "put", "0" * 32, "1" * 40, "1" * 40, doc=dict(doc), sum="2" * 64))
-    sync = wire.sync("1-00000000.1", "2025-01-02T03:04:05.678Z", "feed")
+    change = wire.change(wire.Change("a/b/c", "put", "0" * 32, "1" * 40, "1" * 40, doc=wire.text_of(doc), sum="2" * 64))
+    sync = told("1-00000000.1", "2025-01-02T03:04:05.678Z", "feed")
     read = events(change.sse + sync.sse)
     assert read == [Event("change", change.text, ""), Event("sync", sync.text, "1-00000000.1;feed")]
     assert json.loads(read[0].data)["doc"] == doc
 
 
 def test_the_id_of_the_last_sync_stays_until_the_next() -> None:
-    first, second = wire.sync("1-00000000.1", "t", "a"), wire.sync("1-00000000.2", "t", "b")
+    first, second = told("1-00000000.1", "t", "a"), told("1-00000000.2", "t", "b")
     goodbye = wire.goodbye(1012, 1)
     read = events(first.sse + goodbye.sse + second.sse)
     assert [event.last_id for event in read] == ["1-00000000.1;a", "1-00000000.1;a", "1-00000000.2;b"]

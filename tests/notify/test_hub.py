@@ -29,16 +29,24 @@ def hub() -> ConfigChangeNotifier:
     return ConfigChangeNotifier(capacity=10)
 
 
-def joined(hub: ConfigChangeNotifier, *targets: Target) -> Subscriber:
-    subscriber = Subscriber(threading.Event())
+class Listener(Subscriber):
+    """A Subscriber that can be asked whether it was woken."""
+
+    def __init__(self) -> None:
+        self.woken = threading.Event()
+        super().__init__(self.woken)
+
+
+def joined(hub: ConfigChangeNotifier, *targets: Target) -> Listener:
+    subscriber = Listener()
     assert hub.join(subscriber)
     for target in targets:
         hub.subscribe(subscriber, target, inputs(target))
     return subscriber
 
 
-def woken(subscriber: Subscriber) -> bool:
-    return bool(subscriber.wake.wait(0))
+def woken(subscriber: Listener) -> bool:
+    return subscriber.woken.wait(0)
 
 
 def inner(hub: ConfigChangeNotifier) -> list[Any]:
@@ -75,7 +83,7 @@ def test_only_subscribers_of_the_topic_are_woken_and_counted(hub: ConfigChangeNo
     assert not woken(other)
     assert one.take() == {PAY}
     assert two.take() == {PAY}
-    assert other.take() == set()
+    assert other.take() == ()
 
 
 def test_marks_are_conflated_and_taken_once(hub: ConfigChangeNotifier) -> None:
@@ -83,7 +91,7 @@ def test_marks_are_conflated_and_taken_once(hub: ConfigChangeNotifier) -> None:
     for _ in range(100):
         hub.wake([PAY, SHOP])
     assert subscriber.take() == {PAY, SHOP}
-    assert subscriber.take() == set()
+    assert subscriber.take() == ()
 
 
 def test_who_unsubscribes_is_not_woken_and_keeps_the_place(hub: ConfigChangeNotifier) -> None:
@@ -131,7 +139,7 @@ def test_a_drain_wakes_everyone_and_lets_nobody_in(hub: ConfigChangeNotifier) ->
     assert hub.draining
     assert woken(listening)
     assert woken(silent)
-    assert listening.take() == set(), "woken for the end, not for a topic"
+    assert listening.take() == (), "woken for the end, not for a topic"
     assert not hub.join(Subscriber(threading.Event()))
     assert hub.wake([PAY]) == 1, "who is still here is still told"
 
@@ -158,15 +166,15 @@ class _Listener:
         while not self.stop.is_set():
             topic = dice.choice(self._topics)
             self._hub.subscribe(self._subscriber, topic, inputs(topic))
-            self._subscriber.wake.wait(dice.random() / 1000)
+            self._subscriber.woken.wait(dice.random() / 1000)
             self._look()
             self._hub.unsubscribe(self._subscriber, [topic])
-        while self._subscriber.wake.wait(0):
+        while self._subscriber.woken.wait(0):
             self._look()
         self._hub.leave(self._subscriber, [self.stays])
 
     def _look(self) -> None:
-        self._subscriber.wake.clear()
+        self._subscriber.woken.clear()
         if self.stays in self._subscriber.take():
             self.seen = self._state[self.stays]
 

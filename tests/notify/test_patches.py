@@ -101,12 +101,13 @@ def test_all_who_hold_the_same_get_the_same_bytes(big: Stage) -> None:
     assert all(other is first for other in others)
 
 
-def test_a_patch_never_starts_from_the_document_of_another_view(big: Stage) -> None:
-    """The same etag reads otherwise in another view; here nothing is masked, so only the bookkeeping shows it."""
-    _, first = reader(big)
-    big.push({"pay.yml": BIG + "db:\n  pool: 6\n"})
+def test_a_patch_is_one_of_the_document_that_the_view_holds(big: Stage) -> None:
     viewer = big.connect("config:view")
-    assert change(viewer.resume({PAY: first["etag"]}, **TAKES))["op"] == "put"
+    first = change(viewer.resume({PAY: None}, **TAKES))
+    big.push({"pay.yml": BIG + "db:\n  pool: 6\n  hosts: [a, b]\n"})
+    told = change(big.connect("config:view").resume({PAY: first["etag"]}, **TAKES))
+    assert told["op"] == "patch"
+    assert applied(first["doc"], told)["db"]["pool"] == 6
 
 
 def test_a_forced_push_is_told_as_such_until_the_next_change(big: Stage) -> None:

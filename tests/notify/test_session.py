@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from app.effective import canonical
-from app.engine import Close, code_of
 from app.engine.vault_in import Denied
 from app.errors import (
     BadConfiguration,
@@ -27,6 +26,7 @@ from app.model import Principal, View
 from app.notify import wire
 from app.notify.wire import Subscribe
 from app.repository.errors import GitFailed, ObjectLost
+from app.streams import Close, topic_code
 from tests.notify.stage import Stage
 from tests.protocol import validated
 
@@ -258,11 +258,11 @@ def test_a_change_that_was_taken_back_before_anyone_looked_is_told_to_nobody(sta
 def test_a_commit_that_changes_nothing_for_a_topic_wakes_nobody(stage: Stage, files: dict[str, str | None]) -> None:
     client = stage.connect()
     client.subscribe(PAY)
-    client.subscriber.wake.clear()
+    client.woken.clear()
     rev = stage.rev
     stage.push(files)
     assert stage.rev != rev
-    assert not client.subscriber.wake.wait(0)
+    assert not client.woken.wait(0)
     assert client.due() == []
 
 
@@ -424,8 +424,8 @@ def test_the_digest_stands_for_what_is_held_whatever_the_order(stage: Stage) -> 
 )
 def test_a_failure_is_told_by_its_public_name(failure: ConfigServerError, code: str) -> None:
     """What Vault refuses and what policy refuses look alike; and how we are made is nobody's business."""
-    assert code_of(failure) == code
-    validated(wire.error(code_of(failure), PAY, False).text)
+    assert topic_code(failure) == code
+    validated(wire.error(topic_code(failure), PAY, False).text)
 
 
 # The life of a stream

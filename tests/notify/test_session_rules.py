@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from app.engine import Close
 from app.errors import Unauthenticated
 from app.model import Principal
 from app.notify.wire import Subscribe
+from app.streams import Close
 from tests.notify.stage import Conversation, Stage, ada
 
 PAY, SHOP = "pay/prod/main", "shop/prod/main"
@@ -127,9 +127,9 @@ def test_another_view_is_told_although_the_etag_is_the_same(stage: Stage) -> Non
 
 
 def test_a_revoked_token_ends_its_stream_at_once_and_no_other(stage: Stage) -> None:
-    one, two = stage.connect(), stage.connect()
+    one = stage.connect()
+    two = Conversation(stage.services.streams, ada(subject="bob", token_id="j2"))
     told, others = begun(one, PAY), begun(two, PAY)
-    two.session._principal = replace(ada(), subject="bob", token_id="j2")
     stage.services.revocations.revoke("jti", "https://issuer.example", "j1", time.time() + 60)
     assert ending(told) == [4401, Close(4401, "the token has been revoked")]
     stage.push({"pay.yml": "db:\n  pool: 6\n"})

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from app.model import Json, Stale, StaleReason
 from app.notify import wire
-from app.notify.wire import Ack, Auth, BadFrame, Change, Frame, Subscribe, Unsubscribe, parse
+from app.notify.wire import Ack, Auth, BadFrame, Change, Frame, Subscribe, Unsubscribe, parse, text_of
 from tests.protocol import SCHEMA, validated
 
 ETAG, OTHER_ETAG, SUM = "0123456789abcdef" * 2, "f" * 32, "a" * 64
@@ -38,7 +38,9 @@ FRAMES: dict[str, tuple[Callable[[], Frame], dict[str, Any]]] = {
         {"type": "subscribed", "topics": [TOPIC, "a/b/c"], "mode": "changes"},
     ),
     "put": (
-        lambda: wire.change(Change(TOPIC, "put", ETAG, COMMIT, HEAD, ("a.b[4]", '["x.y"]'), STALE, ROUGH, SUM)),
+        lambda: wire.change(
+            Change(TOPIC, "put", ETAG, COMMIT, HEAD, ("a.b[4]", '["x.y"]'), STALE, text_of(ROUGH), SUM)
+        ),
         {
             "type": "change",
             "topic": TOPIC,
@@ -61,7 +63,7 @@ FRAMES: dict[str, tuple[Callable[[], Frame], dict[str, Any]]] = {
         },
     ),
     "put of nothing": (
-        lambda: wire.change(Change(TOPIC, "put", ETAG, COMMIT, COMMIT, doc={}, sum=SUM)),
+        lambda: wire.change(Change(TOPIC, "put", ETAG, COMMIT, COMMIT, doc=text_of({}), sum=SUM)),
         {
             "type": "change",
             "topic": TOPIC,
@@ -76,7 +78,18 @@ FRAMES: dict[str, tuple[Callable[[], Frame], dict[str, Any]]] = {
     ),
     "patch": (
         lambda: wire.change(
-            Change(TOPIC, "patch", ETAG, COMMIT, HEAD, ("a",), base=OTHER_ETAG, patch=PATCH, sum=SUM, rewritten=True)
+            Change(
+                TOPIC,
+                "patch",
+                ETAG,
+                COMMIT,
+                HEAD,
+                ("a",),
+                base=OTHER_ETAG,
+                patch=text_of(PATCH),
+                sum=SUM,
+                rewritten=True,
+            )
         ),
         {
             "type": "change",
@@ -97,7 +110,7 @@ FRAMES: dict[str, tuple[Callable[[], Frame], dict[str, Any]]] = {
         },
     ),
     "patch of what this view does not show": (
-        lambda: wire.change(Change(TOPIC, "patch", ETAG, COMMIT, HEAD, base=OTHER_ETAG, sum=SUM)),
+        lambda: wire.change(Change(TOPIC, "patch", ETAG, COMMIT, HEAD, base=OTHER_ETAG, patch=text_of([]), sum=SUM)),
         {
             "type": "change",
             "topic": TOPIC,
@@ -128,7 +141,7 @@ FRAMES: dict[str, tuple[Callable[[], Frame], dict[str, Any]]] = {
         lambda: wire.change(Change(TOPIC, "del", ETAG, "", "")),
         {"type": "change", "topic": TOPIC, "op": "del", "etag": ETAG, "version": "", "head": "", "keys": []},
     ),
-    "sync": (lambda: wire.sync(REV, AT, "d" * 16), {"type": "sync", "rev": REV, "ts": AT}),
+    "sync": (lambda: wire.with_digest(wire.sync(REV, AT), REV, "d" * 16), {"type": "sync", "rev": REV, "ts": AT}),
     "error": (
         lambda: wire.error("unknown-label", "pay/prod/nowhere", False),
         {"type": "error", "code": "unknown-label", "topic": "pay/prod/nowhere", "retry": False},

@@ -1,0 +1,415 @@
+"""One stream's conversation, whatever carries it: frames in, frames out. State, not events: it compares etags."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.engine import World
+from app.errors import BadInput, ConfigServerError, Forbidden, NotFound, Unauthenticated, Unavailable, code_of
+from app.model import Principal, Stale, Target, View, checked_envs, checked_label, checked_service
+from app.notify import Subscriber, wire
+from app.notify.wire import Auth, Frame, Subscribe, Unsubscribe
+from app.streams.looks import Look
+from app.streams.policy import Listener, StreamPolicy
+
+#: Refused topics of one connection that are put on record one by one; the rest would only flood the trail.
+MAX_DENIALS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The end of a stream: a close code of WebSocket (cfg.v1), and why."""
+
+    code: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Held:
+    """What this connection has been told of one topic.
+
+    `may` is the view that its token allows, `view` the one in which it was told (None: as the client says it holds
+    it), `failed` the code of the failure that it was told last.
+    """
+
+    etag: str | None
+    may: View | None
+    view: View | None = None
+    stale: tuple[Stale, ...] = ()
+    failed: str | None = None
+
+
+class StreamSession:
+    """Used by one thread at a time. `subscriber.wake` is set when there is something to do.
+
+    `opening` are commands that came with the request. `tells_digest`: each `sync` has an id (SSE's), by which a client
+    that comes back says in a word what it holds.
+    """
+
+    __slots__ = (
+        "_beat_at",
+        "_closing",
+        "_connection",
+        "_denials",
+        "_drain_at",
+        "_engine",
+        "_held",
+        "_inbound",
+        "_leave_at",
+        "_listener",
+        "_opening",
+        "_policy",
+        "_subscriber",
+        "_takes_patches",
+        "_tells_digest",
+        "_warned",
+    )
+
+    def __init__(
+        self,
+        policy: StreamPolicy,
+        listener: Listener,
+        subscriber: Subscriber,
+        *,
+        opening: Sequence[wire.Command] = (),
+        tells_digest: bool = False,
+    ) -> None:
+        self._policy = policy
+        self._engine = policy.engine
+        self._listener = listener
+        self._subscriber = subscriber
+        self._connection = listener.connection
+        self._opening: Sequence[wire.Command] | None = opening
+        self._tells_digest = tells_digest
+        self._held: dict[Target, _Held] = {}
+        self._takes_patches = False
+        self._closing: Close | None = None
+        self._warned = False
+        self._inbound: tuple[float, ...] = ()
+        self._beat_at = 0.0
+        self._denials = 0
+        self._leave_at = time.monotonic() + policy.limits.max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load
+        self._drain_at: float | None = None
+
+    @property
+    def targets(self) -> Iterable[Target]:
+        return self._held
+
+    @property
+    def _principal(self) -> Principal:
+        return self._listener.principal
+
+    def turn(self, messages: Sequence[str | bytes | None] = ()) -> Iterator[Frame | Close]:
+        """What is to be sent now, in order; nothing follows a Close.
+
+        `messages` are what the client has said since the last turn, None for a ping. The next turn is due when
+        `subscriber.wake` is set, when the client says something, and at `due_at`.
+        """
+        if self._opening is not None:
+            yield from self._greet(self._opening)
+        for message in messages:
+            yield from self._received(message)
+        ending = self._closing or self._ending()
+        if ending is not None:
+            if ending.code != wire.CLOSE_BAD_FRAME:
+                yield wire.goodbye(ending.code, self._retry_after())
+            yield ending
+            return
+        if not self._warned and self._lifetime() <= self._policy.limits.expiry_warning:
+            self._warned = True
+            yield wire.auth_expiring(max(0.0, self._lifetime()))
+        yield from self.due()
+
+    def due_at(self) -> float:
+        """When something is due by itself, in monotonic seconds."""
+        expires_at = time.monotonic() + self._lifetime()
+        warn_at = expires_at if self._warned else expires_at - self._policy.limits.expiry_warning
+        drain_at = expires_at if self._drain_at is None else self._drain_at
+        return min(self._beat_at, self._leave_at, warn_at, drain_at)
+
+    def handle(self, command: wire.Command) -> Iterator[Frame]:
+        """Do what the client asks; the frames to send for it."""
+        if isinstance(command, Subscribe):
+            yield from self.subscribe(command)
+        elif isinstance(command, Unsubscribe):
+            self._unsubscribe(command)
+        elif isinstance(command, Auth):
+            yield from self._renew(command)
+        else:
+            self._policy.presence.acknowledge(self._connection, command)
+
+    def digest(self) -> str:
+        """A keyed digest of what the client holds, for SSE's event id."""
+        return self._digest_of({target: held.etag for target, held in self._held.items()})
+
+    # What the client says
+
+    def _greet(self, opening: Sequence[wire.Command]) -> Iterator[Frame]:
+        self._opening = None
+        yield wire.hello(self._connection, str(self._engine.world.rev), self._policy.heartbeat)
+        self._beat()
+        for command in opening:
+            yield from self.handle(command)
+
+    def _received(self, message: str | bytes | None) -> Iterator[Frame]:
+        """One message of the client. What is not of this protocol, or comes too often, ends the stream."""
+        if self._closing is not None:
+            return
+        if not self._in_time():
+            self._closing = Close(wire.CLOSE_LIMIT, "too many messages")
+            return
+        if message is None:
+            return
+        try:
+            yield from self.handle(wire.parse(message))
+        except wire.BadFrame as bad:
+            yield wire.error("bad-frame", None, False)
+            self._closing = Close(wire.CLOSE_BAD_FRAME, str(bad))
+
+    def _in_time(self) -> bool:
+        """Whether the client has not said more than it may in the last seconds."""
+        limits, now = self._policy.limits, time.monotonic()
+        self._inbound = (*(at for at in self._inbound if now - at < limits.inbound_seconds), now)
+        return len(self._inbound) <= limits.inbound
+
+    def _renew(self, command: Auth) -> Iterator[Frame]:
+        """A new token for the same client: its lifetime and grants count from now on."""
+        try:
+            principal = self._policy.verify(command.token)
+        except Unauthenticated:
+            yield wire.error("unauthenticated", None, False)
+            return
+        if _identity(principal) != _identity(self._principal):
+            self._closing = Close(wire.CLOSE_FORBIDDEN, "the token is another client's")
+            return
+        self._listener = Listener(principal, self._connection, self._listener.address)
+        self._warned = False
+        followed = list(self._held.items())
+        for target, held in followed:
+            held.may = self._policy.authorize(principal, target.service, target.envs)
+            if held.may is None:
+                self._policy.on_denied(self._listener, target.topic)
+                yield wire.error("forbidden", target.topic, False)
+                self._drop(target)
+            elif held.may is not held.view:
+                self._subscriber.mark((target,))  # the same etag reads otherwise now
+        self._tell_presence()
+        if followed and not self._held:
+            self._closing = Close(wire.CLOSE_FORBIDDEN, "no grant of the new token covers what was followed")
+
+    # Subscribing
+
+    def subscribe(self, command: Subscribe) -> Iterator[Frame]:
+        """Register first, then look: what moves in between is marked and comes with the next turn."""
+        self._takes_patches = command.accepts_patches
+        instance = command.client.get("instance")
+        if instance and not self._policy.presence.identify(self._connection, instance, command.client.get("version")):
+            self._closing = Close(wire.CLOSE_LIMIT, "this instance holds as many streams as it may")
+            return
+        fresh: dict[Target, None] = {}  # in order, and once: `pay/prod` and `pay/prod/main` may be one topic
+        for name, etag in command.topics.items():
+            try:
+                fresh[self._follow(name, etag)] = None
+            except ConfigServerError as failure:
+                yield self._refused(failure, name)
+        self._tell_presence()
+        if fresh:
+            installed = self._engine.world  # read after registering: what moves later is marked
+            self._take_over(installed, command)
+            changes = list(self._changes(installed, fresh))
+            yield wire.subscribed([target.topic for target in fresh], _mode(command, len(fresh), changes))
+            yield from changes
+            yield self._sync(installed)
+
+    def resolve(self, world: World, name: str) -> tuple[Target, View]:
+        """`service/env/label` (the label may be left out, and may hold slashes) as a Target, and its view.
+
+        Raises BadInput; Forbidden before anything is looked up, so that who may not see a service learns no labels
+        either; UnknownLabel, UnknownTarget.
+        """
+        service, _, rest = name.partition("/")
+        env, _, label = rest.partition("/")
+        checked_service(service)
+        envs, wanted = checked_envs(env), checked_label(label) if label else None
+        view = self._view(service, envs)
+        return self._engine.target(world, service, envs, wanted)[1], view
+
+    def _view(self, service: str, envs: tuple[str, ...]) -> View:
+        view = self._policy.authorize(self._principal, service, envs)
+        if view is None:
+            raise Forbidden("no grant covers this topic")
+        return view
+
+    def _follow(self, name: str, etag: str | None) -> Target:
+        target, view = self.resolve(self._engine.world, name)
+        if target not in self._held and len(self._held) >= wire.MAX_TOPICS:
+            raise _TooManyTopics
+        self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
+        self._held[target] = _Held(etag, view)
+        return target
+
+    def _refused(self, failure: ConfigServerError, name: str) -> Frame:
+        if isinstance(failure, Forbidden) and self._denials < MAX_DENIALS:
+            self._denials += 1
+            self._policy.on_denied(self._listener, name)
+        return wire.error(topic_code(failure), name, isinstance(failure, Unavailable))
+
+    def _unsubscribe(self, command: Unsubscribe) -> None:
+        names, default = set(command.topics), self._engine.world.default_label
+        for target in [target for target in self._held if not names.isdisjoint(_names(target, default))]:
+            self._drop(target)
+        self._tell_presence()
+
+    def _drop(self, target: Target) -> None:
+        self._engine.notifier.unsubscribe(self._subscriber, [target])
+        del self._held[target]
+
+    def _tell_presence(self) -> None:
+        self._policy.presence.subscribed(self._connection, [target.topic for target in self._held])
+
+    def _take_over(self, world: World, command: Subscribe) -> None:
+        """A client that shows the digest of exactly what it would be sent now holds it already."""
+        if command.digest is None or any(command.topics.values()):
+            return
+        etags: dict[Target, str | None] = {}
+        for target in self._held:
+            current = self._policy.looks.at(world, target).current
+            etags[target] = current.resolution.etag if current is not None else None
+        if None not in etags.values() and hmac.compare_digest(self._digest_of(etags).encode(), command.digest.encode()):
+            for target, held in self._held.items():
+                held.etag = etags[target]
+
+    # What it is told
+
+    def due(self) -> Iterator[Frame]:
+        """What has moved since the last look, all of one revision, closed by `sync`; or the heartbeat."""
+        dirty: Iterable[Target] = [target for target in self._subscriber.take() if target in self._held]
+        beat = time.monotonic() >= self._beat_at
+        if beat:  # every topic is compared now and then, whatever was heard: Vault went away, or is back
+            dirty = self._held
+        if dirty or beat:
+            world = self._engine.world
+            changes = list(self._changes(world, dirty))
+            yield from changes
+            if changes or beat:
+                yield self._sync(world)
+
+    def _changes(self, world: World, targets: Iterable[Target]) -> Iterator[Frame]:
+        for target in targets:
+            frame = self._change(target, self._policy.looks.at(world, target), self._held[target])
+            if frame is not None:
+                yield frame
+
+    def _change(self, target: Target, look: Look, held: _Held) -> Frame | None:
+        try:
+            if look.failure is not None:
+                return self._failed(look.failure, target, held)
+            return self._frame(target, look, held)
+        except ConfigServerError as failure:  # a secret that cannot be filled in after all
+            return self._failed(failure, target, held)
+
+    def _failed(self, failure: ConfigServerError, target: Target, held: _Held) -> Frame | None:
+        """Told once. What the client holds stays good, unless the target is not there any more."""
+        code = "gone" if isinstance(failure, NotFound) else topic_code(failure)
+        if held.failed == code:
+            return None
+        held.failed = code
+        if code != "gone":
+            return wire.error(code, target.topic, isinstance(failure, Unavailable))
+        frame = self._policy.looks.gone(target, held.etag)
+        held.etag, held.stale = None, ()
+        return frame
+
+    def _frame(self, target: Target, look: Look, held: _Held) -> Frame | None:
+        current = look.current
+        assert current is not None
+        if held.etag == current.resolution.etag and held.view is held.may and held.stale == current.stale:
+            held.failed = None
+            return None
+        view = held.may = self._view(target.service, target.envs)  # asked again at each delivery
+        # What a client holds in another view is another document.
+        base = held.etag if held.view is view or held.view is None else None
+        if base != current.resolution.etag:
+            frame = look.content(view, base, patches=self._takes_patches)
+            self._policy.on_pushed(frame.op or "put")
+            self._policy.on_delivered(self._listener, view, current.resolution)
+        elif held.stale != current.stale:
+            frame = look.state()
+            self._policy.on_pushed("state")
+        else:
+            held.view, held.failed = view, None
+            return None
+        held.etag, held.view, held.stale, held.failed = current.resolution.etag, view, current.stale, None
+        return frame
+
+    def _sync(self, world: World) -> Frame:
+        self._beat()
+        frame = self._policy.looks.sync(world)
+        return wire.with_digest(frame, str(world.rev), self.digest()) if self._tells_digest else frame
+
+    def _digest_of(self, etags: Mapping[Target, str | None]) -> str:
+        held = sorted((target.topic, etag or "") for target, etag in etags.items())
+        return hmac.digest(self._policy.digest_key, repr(held).encode(), hashlib.sha256).hex()[:16]
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic() + self._policy.heartbeat * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load
+
+    # The end
+
+    def _ending(self) -> Close | None:
+        if self._lifetime() <= 0:
+            return Close(wire.CLOSE_TOKEN, "the token has expired")
+        if self._policy.is_revoked(self._principal):
+            return Close(wire.CLOSE_TOKEN, "the token has been revoked")
+        if time.monotonic() >= self._leave_at:
+            return Close(wire.CLOSE_RESTART, "the stream has reached its age")
+        if self._engine.notifier.draining and self._is_my_turn():
+            return Close(wire.CLOSE_RESTART, "the worker restarts")
+        return None
+
+    def _is_my_turn(self) -> bool:
+        """Leave at a random moment of the drain, so that the clients do not all knock at the next door at once."""
+        if self._engine.notifier.leaving_now:
+            return True
+        if self._drain_at is None:
+            spread = max(self._policy.limits.drain_seconds, len(self._engine.notifier) / 200)
+            self._drain_at = time.monotonic() + random.uniform(0.0, spread)  # noqa: S311 - spreads load
+        return time.monotonic() >= self._drain_at
+
+    def _lifetime(self) -> float:
+        return self._principal.expires_at - time.time()
+
+    def _retry_after(self) -> float:
+        """Spread the clients that come back over at least five seconds."""
+        return random.uniform(0.1, max(5.0, len(self._engine.notifier) / 200))  # noqa: S311 - spreads load
+
+
+class _TooManyTopics(ConfigServerError):
+    """One connection follows as many topics as it may."""
+
+
+def topic_code(failure: ConfigServerError) -> str:
+    """What an `error` frame calls the failure of one topic."""
+    if isinstance(failure, BadInput):
+        return "bad-topic"
+    return "too-many-topics" if isinstance(failure, _TooManyTopics) else code_of(failure)
+
+
+def _identity(principal: Principal) -> tuple[str, str, str | None, str | None]:
+    return principal.issuer, principal.subject, principal.service, principal.env
+
+
+def _names(target: Target, default_label: str) -> tuple[str, ...]:
+    """What a client may call this topic."""
+    return (target.topic, f"{target.service}/{target.env}") if target.label == default_label else (target.topic,)
+
+
+def _mode(command: Subscribe, topics: int, changes: Sequence[Frame]) -> str:
+    if not changes:
+        return "none"
+    return "changes" if any(command.topics.values()) or len(changes) < topics else "full"
