@@ -41,9 +41,11 @@ from app.engine import (
     SecretReader,
     SecretWatch,
     Targets,
+    Touched,
     Trees,
     Versions,
     World,
+    looking,
 )
 from app.follower import Follower
 from app.model import Principal, StaleReason, View
@@ -348,6 +350,7 @@ class Services:
             self.trees,
             self.cursor,
             self.heads,
+            touched=Touched(self.notifier, self.trees, looking(self.engine)),
             on_behind=self.hints.give,
             on_installed=self._on_installed,
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from itertools import takewhile
 from typing import Protocol
 
-from app.model import Target
+from app.model import SecretPath, Target
+from app.notify.index import ReverseIndex
 
 
 class Waker(Protocol):
@@ -49,10 +51,15 @@ class ConfigChangeNotifier:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._subscribers: dict[Target, set[Subscriber]] = {}
-        self._inputs: dict[tuple[str, str], set[Target]] = {}
-        self._paths: dict[Target, tuple[str, ...]] = {}
+        self._numbers: dict[Target, int] = {}
+        self._labels: ReverseIndex[str] = ReverseIndex()
+        self._paths: ReverseIndex[tuple[str, str]] = ReverseIndex()
+        self._secrets: ReverseIndex[SecretPath] = ReverseIndex()
+        self._unread: dict[Target, None] = {}
+        self._unsure: dict[Target, None] = {}
         self._everyone: set[Subscriber] = set()
-        self._lock = threading.Lock()  # guards the four maps above
+        self._number = 0
+        self._lock = threading.Lock()  # guards all of the above
         self.draining = False
         self.leaving_now = False
 
@@ -78,9 +85,11 @@ class ConfigChangeNotifier:
         with self._lock:
             if target not in self._subscribers:
                 self._subscribers[target] = set()
-                self._paths[target] = tuple(inputs)
-                for path in inputs:
-                    self._inputs.setdefault((target.label, path), set()).add(target)
+                self._number += 1
+                self._numbers[target] = self._number
+                self._labels.put(target, (target.label,))
+                self._paths.put(target, [(target.label, path) for path in inputs])
+                self._unread[target] = None
             self._subscribers[target].add(subscriber)
 
     def unsubscribe(self, subscriber: Subscriber, targets: Iterable[Target]) -> None:
@@ -97,10 +106,56 @@ class ConfigChangeNotifier:
         with self._lock:
             return list(self._subscribers)
 
+    def moment(self) -> int:
+        """Now, for `since`."""
+        return self._number
+
+    def since(self, moment: int) -> list[Target]:
+        """The targets that nobody was subscribed to at that moment, and somebody is now."""
+        with self._lock:
+            return list(takewhile(lambda target: self._numbers[target] > moment, reversed(self._numbers)))
+
+    def labels(self) -> list[str]:
+        """Every label that somebody listens to."""
+        with self._lock:
+            return self._labels.keys()
+
+    def of_label(self, label: str) -> set[Target]:
+        with self._lock:
+            return self._labels.find((label,))
+
     def affected(self, label: str, paths: Iterable[str]) -> set[Target]:
         """The subscribed targets of which one input is among `paths`: found by index, in O(paths + found)."""
         with self._lock:
-            return set().union(*(self._inputs.get((label, path), ()) for path in paths))
+            return self._paths.find((label, path) for path in paths)
+
+    def is_unread(self, target: Target) -> bool:
+        """Whether somebody listens to it, and nobody has said which secrets are behind it."""
+        return target in self._unread
+
+    def unread(self) -> list[Target]:
+        with self._lock:
+            return list(self._unread)
+
+    def refer(self, target: Target, secrets: Collection[SecretPath] | None) -> None:
+        """These secrets are behind `target` now; None: nobody can say, so every one may be."""
+        with self._lock:
+            if target in self._subscribers:
+                self._unread.pop(target, None)
+                self._unsure.pop(target, None)
+                self._secrets.put(target, secrets or ())
+                if secrets is None:
+                    self._unsure[target] = None
+
+    def unsettle(self, targets: Iterable[Target]) -> None:
+        """What was said of their secrets may not be so any more: the next look at them tells."""
+        with self._lock:
+            self._unread.update((target, None) for target in targets if target in self._subscribers)
+
+    def using(self, secrets: Iterable[SecretPath]) -> set[Target]:
+        """The subscribed targets with one of `secrets` behind them: found by index, in O(secrets + found)."""
+        with self._lock:
+            return self._secrets.find(secrets) | self._unsure.keys()
 
     def wake(self, targets: Iterable[Target]) -> int:
         """Mark these topics for all their subscribers; returns how many subscribers were marked."""
@@ -131,8 +186,8 @@ class ConfigChangeNotifier:
 
     def _forget(self, target: Target) -> None:
         del self._subscribers[target]
-        for path in self._paths.pop(target):
-            indexed = self._inputs[(target.label, path)]
-            indexed.discard(target)
-            if not indexed:
-                del self._inputs[(target.label, path)]
+        del self._numbers[target]
+        for index in (self._labels, self._paths, self._secrets):
+            index.drop(target)
+        for some in (self._unread, self._unsure):
+            some.pop(target, None)
