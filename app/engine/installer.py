@@ -37,6 +37,7 @@ class Installer:
         touched: Touched,
         on_behind: Callable[[], object],
         on_installed: Callable[[World, float, int], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._repository = repository
@@ -46,9 +47,10 @@ class Installer:
         self._touched = touched
         self._on_behind = on_behind
         self._on_installed = on_installed
+        self._clock = clock
         self._asked_for: Rev | None = None
         self._missing_since: float | None = None
-        self._mend_at, self._mend_pause = 0.0, MEND_FIRST
+        self._mend_at, self._mend_pause = float("-inf"), MEND_FIRST
 
     def follow(self) -> bool:
         """Install what is announced, if it differs from what is installed. True when something was swapped in."""
@@ -113,7 +115,7 @@ class Installer:
 
         While Git does not answer nobody may, and the puller tries again by itself.
         """
-        now = time.monotonic()
+        now = self._clock()
         if host.git_failing_since is None and now >= self._mend_at:
             self._mend_at = now + self._mend_pause
             self._mend_pause = min(2 * self._mend_pause, MEND_LAST)
@@ -143,7 +145,7 @@ class Installer:
     def _behind(self, former: World, stale: tuple[Stale, ...]) -> World:
         """The former world while the mirror is on its way. Said of it only when that takes long: else each push that
         another host announces first would be told to every stream twice, as a staleness that comes and goes."""
-        now = time.monotonic()
+        now = self._clock()
         self._missing_since = now if self._missing_since is None else self._missing_since
         known = [each for each in former.stale if each.reason is StaleReason.BEHIND]
         if not known and now - self._missing_since >= BEHIND_SECONDS:
