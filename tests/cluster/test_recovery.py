@@ -6,10 +6,13 @@ nobody polls within a test: what arrives came by a word, by the look that needs 
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -22,11 +25,13 @@ from tests.stress.content import Content, topic_of
 from tests.stress.followers import Follower, following, settled, unsettled, waited
 from tests.stress.lines import LINES
 from tests.stress.troubles import connected_to, in_good_health, killed
-from tests.stress.validators import faults_of
+from tests.stress.validators import conflated, faults_of
 from tests.support import eventually
 
 RECOVERY = 5
 SERVICES = ["pay", "shop"]
+#: A service whose documents fill the buffers of both kernels after a few.
+BIG, SIZE, BIG_ONES = "big", 900_000, 9
 
 
 class House:
@@ -34,12 +39,15 @@ class House:
 
     def __init__(self, stack: Stack, proxies: Sequence[RedisProxy]) -> None:
         self.stack, self.proxies = stack, tuple(proxies)
-        self.content = Content(stack.origin, SERVICES)
+        self.content = Content(stack.origin, [*SERVICES, BIG], fillings={BIG: {"filling": "x" * SIZE}})
         self.hosts = tuple(
             stack.server(REDIS_URL=proxy.url, STREAMS_PER_INSTANCE="0").start(until=None) for proxy in proxies
         )
         self.followers: list[Follower] = []
         self._token = stack.issuer.token(sub="follower", scope="config:read:*/*")
+
+    def newcomer(self, name: str, host: Server, kind: str, services: Sequence[str], **more: Any) -> Follower:
+        return Follower(name, host, self._token, [topic_of(each) for each in services], kind=kind, **more)
 
     def push(self, told: Server | None = None) -> float:
         """A new content for both services, and the word of it to one host; when it has answered."""
@@ -65,21 +73,30 @@ class House:
         return ask(host, "/v1/config/pay/prod", self._token).headers["X-Config-Rev"]
 
     def cover(self) -> None:
-        """Let every worker have a client of each kind: as many more come as are needed."""
+        """Let every worker have a client of each kind."""
         for host in self.hosts:
             eventually(lambda: in_good_health(host), timeout=30)  # noqa: B023 - done within the round
-            for kind in LINES:
-                while not self._covered(host, kind):
-                    assert len(self.followers) < 60, "some worker takes no connection"
-                    self._join(host, kind)
+        for host, kind in itertools.product(self.hosts, LINES):
+            while len(self._at(host, kind)) < 3:
+                self._join(host, kind)
+            eventually(lambda: self._covered(host, kind), timeout=30)  # noqa: B023 - done within the round
+
+    def _at(self, host: Server, kind: str) -> list[Follower]:
+        return [each for each in self.of(host) if each.kind == kind]
 
     def _covered(self, host: Server, kind: str) -> bool:
-        ports = {each.histories[-1].port for each in self.of(host) if each.kind == kind}
-        return all(ports & connected_to(worker) for worker in host.workers)
+        """Whether each worker has one of them. If not, one comes anew, and perhaps to the other worker."""
+        ports = {each.histories[-1].port for each in self._at(host, kind)}
+        if all(ports & connected_to(worker) for worker in host.workers):
+            return True
+        again = random.choice(self._at(host, kind))
+        former = again.histories[-1]
+        again.disconnect()
+        eventually(lambda: again.histories[-1] is not former, timeout=10)
+        return False
 
     def _join(self, host: Server, kind: str) -> None:
-        name = f"{kind}-{len(self.followers)}"
-        follower = Follower(name, host, self._token, [topic_of(each) for each in SERVICES], kind=kind)
+        follower = self.newcomer(f"{kind}-{len(self.followers)}", host, kind, SERVICES)
         self.followers.append(follower)
         follower.start()
         eventually(lambda: follower.held)
@@ -213,3 +230,30 @@ def test_hosts_that_race_on_pushes_and_forced_pushes(house: House) -> None:
     for host in house.hosts:
         house.stack.hook(host)
     house.at_the_head_since(time.monotonic())
+
+
+@pytest.mark.slow
+def test_clients_that_did_not_read_for_a_while_get_the_newest_document_and_not_all_of_them(house: House) -> None:
+    slow, quick = (
+        [
+            house.newcomer(f"{pace}-{kind}", house.hosts[0], kind, [BIG], patches=False, receive_buffer=size)
+            for kind in LINES
+        ]
+        for pace, size in (("slow", 4096), ("quick", 0))
+    )
+    with following([*slow, *quick]):
+        house.at_the_head_since(time.monotonic(), [*slow, *quick])
+        for follower in slow:
+            follower.reading.clear()
+        for _ in range(BIG_ONES):
+            house.content.write(BIG)
+            house.stack.hook(house.hosts[0])
+            house.at_the_head_since(time.monotonic(), quick)
+        for follower in slow:
+            follower.reading.set()
+        house.at_the_head_since(time.monotonic(), slow)
+    histories = [history for follower in [*slow, *quick] for history in follower.histories]
+    assert len(histories) == 4, "somebody was cut"
+    assert faults_of(histories, house.content.pushed) == []
+    documents = [conflated(history, topic_of(BIG), BIG_ONES) for history in histories]
+    assert [bool(each) for each in documents] == [False, False, True, True]

@@ -18,8 +18,12 @@ _BROKEN = "broken: [\n"
 class Content:
     """One file for each service and one for all, on the origin's branch `main`; None is a file that does not parse."""
 
-    def __init__(self, origin: OriginRepo, services: Sequence[str]) -> None:
+    def __init__(
+        self, origin: OriginRepo, services: Sequence[str], *, fillings: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
+        """`fillings` is what stands in a service's file beside what changes, where it is not what most have."""
         self.origin, self.services = origin, tuple(services)
+        self._fillings = fillings or {}
         self.pushed = Pushed()
         self._files: dict[str, dict[str, Any] | None] = {}
         self._snapshots: dict[str, dict[str, dict[str, Any] | None]] = {}
@@ -63,7 +67,7 @@ class Content:
         self._count += 1
         if name == SHARED:
             return {"shared": self._count}
-        return {**FILLING, "n": self._count, "list": [self._count, "x"]}
+        return {**self._fillings.get(name, FILLING), "n": self._count, "list": [self._count, "x"]}
 
     def _commit(self, changed: Mapping[str, dict[str, Any] | None], *, text: str | None = None) -> str:
         self._files = {**self._files, **changed}

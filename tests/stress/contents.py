@@ -56,7 +56,9 @@ def patches(history: History, _pushed: Pushed) -> list[str]:
         doc = held[topic][1]
         if change["op"] == "patch" and 2 * _size(change["patch"]) >= _size(doc):
             faults.append(f"{topic}: a patch of {_size(change['patch'])} for a document of {_size(doc)}")
-        known = topic in before and told.get(topic) == before[topic][0]
+        if change["op"] == "patch" and not history.patches:
+            faults.append(f"{topic}: a patch for a client that takes none")
+        known = history.patches and topic in before and told.get(topic) == before[topic][0]
         if change["op"] == "put" and known and 2 * _size(_rough_patch(before[topic][1], doc)) < _size(doc):
             faults.append(f"{topic}: a document where a patch would do")
         told[topic] = change["etag"]

@@ -89,7 +89,7 @@ class Follower(threading.Thread):
             mark, by = self._mark, "digest"
         asked = Wanted(wanted, self._seen, mark, self._patches, self._receive_buffer)
         line = LINES[self.kind](self.server, self._token, self.name, asked)
-        history = History(self.name, held, topics=self.topics, by=by, port=line.port)
+        history = History(self.name, held, topics=self.topics, by=by, patches=self._patches, port=line.port)
         self._line, self._cutting = line, False
         self.histories.append(history)
         try:

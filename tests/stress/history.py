@@ -23,8 +23,9 @@ class History:
     """One connection.
 
     `held` is what the client held when it came, `by` how it said so: by its etags, or by the digest in the id of the
-    last event. `waits` has for each frame how long the client sat waiting for it, in seconds. `end` is "" while it is
-    open, "cut" by the client's side, a WebSocket's close code, else "lost". `killed`: its worker was, by the test.
+    last event; `patches`: it takes them. `waits` has for each frame how long the client sat waiting for it, in seconds.
+    `end` is "" while it is open, "cut" by the client's side, a WebSocket's close code, else "lost". `killed`: its
+    worker was, by the test.
     """
 
     client: str
@@ -32,6 +33,7 @@ class History:
     frames: list[Frame] = field(default_factory=list)
     topics: tuple[str, ...] = ()
     by: str = "etags"
+    patches: bool = True
     waits: list[float] = field(default_factory=list)
     end: str = ""
     killed: bool = False

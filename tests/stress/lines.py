@@ -78,6 +78,7 @@ class WebSocketLine:
                 open_timeout=10,
                 close_timeout=1,
                 max_size=None,
+                max_queue=1,  # who does not read lets the kernel's buffers fill
             )
             self._connection = self._closing.enter_context(connecting)
             self._connection.send(json.dumps(self._subscribe()))

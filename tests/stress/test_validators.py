@@ -171,6 +171,7 @@ FAULTY: dict[str, tuple[str, History]] = {
         changed(4, patch=[{"op": "add", "path": "/n", "value": "x" * 300}]),
     ),
     "a document where a patch would do": ("patches", edited(lambda f: f.__setitem__(4, put(1)))),
+    "a patch that was not asked for": ("patches", of(*GOOD, patches=False)),
     "no hello": ("resumed", edited(lambda f: f.insert(0, HELLO))),
     "a topic of which nothing is told": ("resumed", edited(lambda f: f.pop(2))),
     "a sync before the subscription": ("resumed", edited(lambda f: f.pop(0))),
@@ -194,6 +195,9 @@ GOOD_ONES: dict[str, History] = {
         subscribed("changes"), held_back(1, 3), sync(4), by="digest", pay=3, shop=1
     ),
     "one cannot be served at first": of(subscribed("changes"), put(0), ERROR, sync(1), put(0, OTHER), sync(1)),
+    "whole documents for who takes no patches": of(
+        subscribed("full"), put(0), put(0, OTHER), sync(1), put(1), sync(2), patches=False
+    ),
     "told of the end": ended("1012", GOODBYE),
     "told of the end of an event stream": ended("lost", GOODBYE),
     "cut by the client": ended("cut"),
