@@ -9,17 +9,17 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-#: How often each trouble comes in a hundred; in every hundred, in another order.
+#: How often each trouble comes before all of them come again, in another order.
 DECK: Mapping[str, int] = {
-    "push": 30,
-    "push_some": 8,
-    "push_to_all": 6,
-    "comment": 5,
-    "damage": 4,
-    "restore": 7,
-    "force": 6,
-    "cut": 20,
-    "stall": 8,
+    "push": 18,
+    "push_some": 5,
+    "push_to_all": 3,
+    "comment": 3,
+    "damage": 2,
+    "restore": 4,
+    "force": 4,
+    "cut": 10,
+    "stall": 5,
     "kill": 1,
     "kill_puller": 1,
     "reload": 1,
@@ -29,7 +29,7 @@ DECK: Mapping[str, int] = {
 #: Of all pushes these come with the word of a webhook; the others are found by polling, or with the next.
 HOOKED = 0.8
 #: Seconds between two troubles, at most.
-PAUSE = 0.12
+PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)

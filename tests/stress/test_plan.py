@@ -15,12 +15,12 @@ def test_a_seed_brings_the_same_troubles_again_and_another_seed_others() -> None
     assert first != other
 
 
-def test_every_hundred_troubles_are_of_all_kinds_as_often_as_the_deck_says() -> None:
-    steps = list(islice(plan(7), 300))
-    assert sum(DECK.values()) == 100
-    for start in (0, 100, 200):
-        assert Counter(step.kind for step in steps[start : start + 100]) == DECK
-    assert len({tuple(step.kind for step in steps[start : start + 100]) for start in (0, 100, 200)}) == 3
+def test_each_deck_of_troubles_is_dealt_whole_and_in_an_order_of_its_own() -> None:
+    size = sum(DECK.values())
+    steps = list(islice(plan(7), 3 * size))
+    decks = [[step.kind for step in steps[start : start + size]] for start in (0, size, 2 * size)]
+    assert [Counter(deck) for deck in decks] == [DECK] * 3
+    assert decks[0] != decks[1] != decks[2]
     assert all(0 <= step.pause <= PAUSE for step in steps)
 
 

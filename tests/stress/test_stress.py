@@ -1,8 +1,9 @@
 """Pushes, reverts, forced pushes, cuts, stalls, kills, reloads and a Valkey that forgets; then every promise is judged.
 
-Two hosts of two workers each, with mirrors of their own, over one Valkey. STRESS_SECONDS makes it longer (15 by
-default). STRESS_SEED makes the same troubles come in the same order again; what the servers are doing when one comes,
-nobody can replay. What a failing run recorded is in its temporary directory, one JSON line for each connection.
+Two hosts of two workers each, with mirrors of their own, over one Valkey. STRESS_SECONDS makes it longer (12 by
+default, but every trouble comes at least once). STRESS_SEED makes the same troubles come in the same order again; what
+the servers are doing when one comes, nobody can replay. What a failing run recorded is in its temporary directory, one
+JSON line for each connection.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tests.stress.validators import faults_of, no_gap
 from tests.support import eventually
 
 SEED = int(os.environ.get("STRESS_SEED") or random.SystemRandom().randrange(10_000))
-SECONDS = float(os.environ.get("STRESS_SECONDS") or 15)
+SECONDS = float(os.environ.get("STRESS_SECONDS") or 12)
 #: How soon everybody must be at the head once there is peace, in seconds.
 RECOVERY = 5
 SERVICES = [f"s{number}" for number in range(5)]
@@ -85,7 +86,7 @@ def test_whatever_happens_every_client_is_told_everything_once_and_in_order(
         for step in plan(SEED):
             troubles.do(step)
             time.sleep(step.pause)  # the pace of the troubles, no wait
-            if time.monotonic() > until:
+            if time.monotonic() > until and len(troubles.made) >= sum(DECK.values()):
                 break
         troubles.make_well()
         content.write(SHARED, *SERVICES)
@@ -129,4 +130,4 @@ def assert_something_happened(histories: Sequence[History], troubles: Troubles) 
     kinds = {frame.get("op", frame["type"]) for history in histories for frame in history.frames}
     assert {"put", "patch", "state", "sync", "goodbye"} <= kinds, kinds
     assert {"cut", "lost", "1012"} <= {history.end for history in histories}
-    assert len(troubles.made) < sum(DECK.values()) or set(troubles.made) == set(DECK)
+    assert set(troubles.made) == set(DECK)
