@@ -4,8 +4,10 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# Where Debian keeps nginx, also for who is not root.
+export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run venv test test-fast lint check bench clean
+.PHONY: help run venv programs test test-fast lint check bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -20,10 +22,13 @@ $(STAMP): requirements.txt requirements-dev.txt devstack/venv.sh devstack/packag
 	@sh devstack/venv.sh $(VENV)
 	@touch $@
 
-test: venv  ## the whole suite, on real parts
+programs:
+	@sh devstack/packages.sh tests
+
+test: venv programs  ## the whole suite, on real parts
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-fast: venv  ## what a developer runs all day
+test-fast: venv programs  ## what a developer runs all day
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 lint: venv  ## format, lint, types, import direction

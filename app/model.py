@@ -30,6 +30,14 @@ class Target:
     service: str
     envs: tuple[str, ...]
     label: str
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.service, self.envs, self.label)))
+
+    def __hash__(self) -> int:
+        """Reckoned once: targets are looked up for every subscriber of a change."""
+        return self._hash
 
     @property
     def env(self) -> str:

@@ -450,12 +450,11 @@ class Services:
     def streams(self) -> StreamPolicy:
         return StreamPolicy(
             engine=self.engine,
-            looks=Looks(self.engine),
+            looks=Looks(self.engine, derive(self._key, "stream digest")),
             presence=self.presence,
             authorize=self.access.view,
             verify=self.access.verifier.verify,
             is_revoked=self.revocations.is_revoked,
-            digest_key=derive(self._key, "stream digest"),
             heartbeat=self.timings.heartbeat,
             limits=self.stream_limits,
             on_pushed=self.metrics.count_pushed,
@@ -553,7 +552,8 @@ class Services:
         self._on_given(request.principal, request.request_id, request.address, request.view, resolution)
 
     def _on_delivered(self, listener: Listener, view: View, resolution: Resolution) -> None:
-        self._on_given(listener.principal, listener.connection, listener.address, view, resolution)
+        if resolution.secrets.by_reference:
+            self._on_given(listener.principal, listener.connection, listener.address, view, resolution)
 
     def _on_given(
         self, principal: Principal, request_id: str | None, address: str | None, view: View, resolution: Resolution

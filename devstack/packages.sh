@@ -1,11 +1,22 @@
 #!/bin/sh
-# Sees to what pip cannot bring: git, and a Python that can make virtual environments. Installs the Debian packages that
-# are missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
+# Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
+# environments. With `tests`: the browser and the proxy that only the tests drive. Installs the Debian packages that are
+# missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
 set -eu
 
 missing=
-command -v git > /dev/null || missing="$missing git"
-"${PYTHON:-python3}" -c 'import ensurepip, venv' 2> /dev/null || missing="$missing python3-venv"
+case ${1:-} in
+tests)
+    command -v chromium > /dev/null || missing="$missing chromium"
+    command -v nginx > /dev/null || missing="$missing nginx"
+    these="a Chromium and an nginx on the PATH, for the tests"
+    ;;
+*)
+    command -v git > /dev/null || missing="$missing git"
+    "${PYTHON:-python3}" -c 'import ensurepip, venv' 2> /dev/null || missing="$missing python3-venv"
+    these="Git, and Python's venv and ensurepip modules"
+    ;;
+esac
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
@@ -17,10 +28,15 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
         cat "$log" >&2
         exit 1
     fi
+    case $missing in *nginx*)
+        # Debian makes a service of it; the tests want the program alone.
+        { update-rc.d nginx disable && invoke-rc.d nginx stop; } > "$log" 2>&1 || true
+        ;;
+    esac
     rm -f "$log"
     exit 0
 fi
 
 echo "Missing on this machine:$missing. Install with:  sudo apt-get install$missing" >&2
-echo "(or the like; on other systems these are Git, and Python's venv and ensurepip modules)" >&2
+echo "(or the like; on other systems these are $these)" >&2
 exit 1

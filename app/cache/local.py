@@ -35,6 +35,10 @@ class LocalCache(Generic[K, V]):
             while len(self._entries) > self._capacity:
                 self._entries.popitem(last=False)
 
+    def holds(self, key: K) -> bool:
+        """Whether it is there; does not count as use."""
+        return key in self._entries
+
     def values(self) -> list[V]:
         """What is held at this moment, least recently used first; does not count as use."""
         with self._lock:

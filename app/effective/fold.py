@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -21,8 +21,10 @@ def ordered(files: Sequence[Sequence[Source]]) -> tuple[Source, ...]:
     return tuple(source for documents in files for source in reversed(documents))
 
 
-def fold(sources: Sequence[Source], envs: Sequence[str]) -> Effective:
-    """Fold documents, strongest first, for these envs.
+def fold(
+    sources: Sequence[Source], envs: Sequence[str], *, expanded: Callable[[Source], MapTree] = expand
+) -> Effective:
+    """Fold documents, strongest first, for these envs. `expanded` is `expand`, or remembers what it made.
 
     Documents whose activation does not match are dropped. Maps merge deeply; scalars (null too) and lists replace
     whole; where a map meets anything else, the stronger wins whole. Keys stand in the order in which they appear from
@@ -32,7 +34,7 @@ def fold(sources: Sequence[Source], envs: Sequence[str]) -> Effective:
     stronger value names the first leaf of what it hides. `paths` names every file given, inactive documents included.
     Raises BadConfiguration. Linear in the size of the documents. Pure; any thread.
     """
-    layers: list[Tree] = [expand(source) for source in sources if _is_active(source, envs)]
+    layers: list[Tree] = [expanded(source) for source in sources if _is_active(source, envs)]
     fold_ = _Fold()
     values: Mapping[str, Node] = {}
     if layers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 
 from app.model import KeyPath
 
@@ -75,9 +76,15 @@ def child_text(parent: str, segment: str | int) -> str:
     """The text of the path one `segment` below `parent` ("" is the root)."""
     if isinstance(segment, int):
         return f"{parent}[{segment}]"
-    if _PLAIN.fullmatch(segment):
+    if _is_plain(segment):
         return f"{parent}.{segment}" if parent else segment
     return f"{parent}[{json.dumps(str(segment))}]"
+
+
+@lru_cache(4096)
+def _is_plain(segment: str) -> bool:
+    """The same few names stand in every file, and this is asked for each leaf of each target."""
+    return _PLAIN.fullmatch(segment) is not None
 
 
 def shown(key: str) -> str:

@@ -23,6 +23,8 @@ SLICE = 0.02
 HINT_SECONDS = 1.0
 #: A configuration that is stale for one of these is tried again without a revision.
 _WAITING = {StaleReason.SECRET, StaleReason.VAULT}
+#: How often a long poll looks whether its caller is still there, in seconds.
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +222,10 @@ class ConfigEngine:
                 moved.clear()
                 answer, resolution = self._read(request)
                 remaining = deadline - time.monotonic()
-                if answer.body is not None or remaining <= 0 or self.notifier.draining:
+                over = remaining <= 0 or self.notifier.draining or request.gone()
+                if answer.body is not None or over:
                     return answer, resolution
-                moved.wait(remaining)
+                moved.wait(min(remaining, LOOK_SECONDS))
 
     @contextmanager
     def _listening(self, target: Target) -> Iterator[threading.Event]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 
 from app.cache import LocalCache, SharedCache
-from app.effective import LOADER_VERSION, Candidate, candidates, decode, encode, fold, ordered, parse
+from app.effective import LOADER_VERSION, Candidate, MapTree, candidates, decode, encode, expand, fold, ordered, parse
 from app.errors import BadConfiguration
 from app.model import Blob, Effective, Source, Target, Tree
 from app.repository import BlobTooLarge, GitConfigBackend, ObjectLost
@@ -90,6 +90,7 @@ class Loader:
         self._sources: LocalCache[tuple[str, str], tuple[Source, ...]] = LocalCache(
             4096, on_lookup=lambda hit: on_lookup("parse", hit)
         )
+        self._trees: LocalCache[int, tuple[Source, MapTree]] = LocalCache(4096)
         self._folded: LocalCache[str, Effective | _Broken] = LocalCache(
             4096, on_lookup=lambda hit: on_lookup("local", hit)
         )
@@ -127,26 +128,46 @@ class Loader:
         key = _content_key(target, files)
         known = self._folded.get(key)
         if known is None:
-            known = self._from_shared(key) or self._folded_anew(key, target, files)
+            known = self._found_or_folded(key, target, files)
             self._folded.put(key, known)
         if isinstance(known, _Broken):
             raise BadConfiguration(known.path, known.line, known.reason)
         return known
+
+    def _found_or_folded(self, key: str, target: Target, files: Sequence[tuple[str, Blob]]) -> Effective | _Broken:
+        """Other workers are asked only where that saves reading a file: folding costs less than the asking."""
+        if all(self._sources.holds((blob.id, path)) for path, blob in files):
+            return self._folded_anew(target, files)
+        shared = self._from_shared(key)
+        if shared is not None:
+            return shared
+        folded = self._folded_anew(target, files)
+        if isinstance(folded, Effective):
+            self._shared.put(key, encode(folded))
+        return folded
 
     def _from_shared(self, key: str) -> Effective | None:
         data = self._shared.get(key)
         self._on_lookup("shared", data is not None)
         return decode(data) if data is not None else None
 
-    def _folded_anew(self, key: str, target: Target, files: Sequence[tuple[str, Blob]]) -> Effective | _Broken:
+    def _folded_anew(self, target: Target, files: Sequence[tuple[str, Blob]]) -> Effective | _Broken:
         started = time.perf_counter()
         try:
-            effective = fold(ordered([self._parsed(path, blob) for path, blob in files]), target.envs)
+            sources = ordered([self._parsed(path, blob) for path, blob in files])
+            effective = fold(sources, target.envs, expanded=self._expanded)
         except BadConfiguration as bad:
             return _Broken(bad.path, bad.line, bad.reason)
         self._on_resolved(time.perf_counter() - started)
-        self._shared.put(key, encode(effective))
         return effective
+
+    def _expanded(self, source: Source) -> MapTree:
+        """Once per document, whoever it is folded for. Its `id` is its own as long as it is kept here."""
+        known = self._trees.get(id(source))
+        if known is None or known[0] is not source:
+            known = (source, expand(source))
+            self._trees.put(id(source), known)
+        return known[1]
 
     def _parsed(self, path: str, blob: Blob) -> tuple[Source, ...]:
         if blob.mode in _REFUSED:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from app.cache import LocalCache
 from app.effective import as_written, fill, fingerprint, mask
@@ -46,7 +46,9 @@ class Resolution:
     unresolved: tuple[str, ...] = ()
 
     def document(self, view: View) -> dict[str, Json]:
-        """The configuration as `view` may see it. Plaintext secrets in it for View.RESOLVED: do not keep it."""
+        """The configuration as `view` may see it; not to be changed, and with View.RESOLVED (plaintext) not kept."""
+        if not self.effective.references:
+            return cast("dict[str, Json]", dict(self.effective.values))
         if view is View.MASKED:
             return mask(self.effective.values)
         if self.unresolved:

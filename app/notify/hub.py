@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
 
@@ -17,32 +19,45 @@ class Waker(Protocol):
     def set(self) -> None: ...
 
 
-#: Guards what subscribers have still to look at. One for all: it is held for a moment, and each of its own would cost.
-_marks = threading.Lock()
+#: Revisions that a subscriber may have before it; then they are thrown together.
+MANY = 8
 
 
 class Subscriber:
-    """One listener: the topics that moved since it last looked, and its wake-up. Conflated, never a queue."""
+    """One listener: the topics that moved since it last looked, and its wake-up. Conflated, never a queue.
 
-    __slots__ = ("_dirty", "wake")
+    Without a lock: what moved in one revision is put in and taken out as one, and each of that is atomic.
+    """
+
+    __slots__ = ("_moved", "wake")
 
     def __init__(self, wake: Waker) -> None:
         self.wake = wake
-        self._dirty: set[Target] = set()
+        self._moved: list[Collection[Target]] = []
 
-    def mark(self, targets: Iterable[Target]) -> None:
+    def mark(self, targets: Collection[Target]) -> None:
         """All that moved in one revision, at once: it is told as one."""
-        with _marks:
-            self._dirty.update(targets)
+        if len(self._moved) >= MANY:
+            targets = {*targets, *self.take()}
+        self._moved.append(targets)
         self.wake.set()
 
     def take(self) -> Collection[Target]:
         """What moved since the last call. A mark that comes in between is in this answer or in the next one."""
-        if not self._dirty:
-            return ()
-        with _marks:
-            taken, self._dirty = self._dirty, set()
+        taken: Collection[Target] = ()
+        while self._moved:
+            with suppress(IndexError):  # the marking thread throws some together at this moment
+                moved = self._moved.pop()
+                taken = {*taken, *moved} if taken else moved
         return taken
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """A target that somebody listens to; `number` counts those that anybody ever began to listen to."""
+
+    target: Target
+    number: int
 
 
 class ConfigChangeNotifier:
@@ -51,9 +66,8 @@ class ConfigChangeNotifier:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._subscribers: dict[Target, set[Subscriber]] = {}
-        self._numbers: dict[Target, int] = {}
-        self._labels: ReverseIndex[str] = ReverseIndex()
-        self._paths: ReverseIndex[tuple[str, str]] = ReverseIndex()
+        self._topics: dict[Target, _Topic] = {}
+        self._paths: dict[str, ReverseIndex[str]] = {}
         self._secrets: ReverseIndex[SecretPath] = ReverseIndex()
         self._unread: dict[Target, None] = {}
         self._unsure: dict[Target, None] = {}
@@ -80,17 +94,20 @@ class ConfigChangeNotifier:
         with self._lock:
             self._everyone.discard(subscriber)
 
-    def subscribe(self, subscriber: Subscriber, target: Target, inputs: Sequence[str]) -> None:
-        """From now on `subscriber` is marked when one of `inputs` moves on the label: paths, absent ones too."""
+    def subscribe(self, subscriber: Subscriber, target: Target, inputs: Sequence[str]) -> Target:
+        """From now on `subscriber` is marked when one of `inputs` moves on the label: paths, absent ones too.
+
+        Returns the target as all its subscribers know it: one object, which is found faster than its equals.
+        """
         with self._lock:
             if target not in self._subscribers:
                 self._subscribers[target] = set()
                 self._number += 1
-                self._numbers[target] = self._number
-                self._labels.put(target, (target.label,))
-                self._paths.put(target, [(target.label, path) for path in inputs])
+                self._topics[target] = _Topic(target, self._number)
+                self._paths.setdefault(target.label, ReverseIndex()).put(target, tuple(inputs))
                 self._unread[target] = None
             self._subscribers[target].add(subscriber)
+            return self._topics[target].target
 
     def unsubscribe(self, subscriber: Subscriber, targets: Iterable[Target]) -> None:
         with self._lock:
@@ -113,21 +130,22 @@ class ConfigChangeNotifier:
     def since(self, moment: int) -> list[Target]:
         """The targets that nobody was subscribed to at that moment, and somebody is now."""
         with self._lock:
-            return list(takewhile(lambda target: self._numbers[target] > moment, reversed(self._numbers)))
+            new = takewhile(lambda topic: topic.number > moment, reversed(self._topics.values()))
+            return [topic.target for topic in new]
 
     def labels(self) -> list[str]:
         """Every label that somebody listens to."""
         with self._lock:
-            return self._labels.keys()
+            return list(self._paths)
 
     def of_label(self, label: str) -> set[Target]:
         with self._lock:
-            return self._labels.find((label,))
+            return set(self._paths[label].targets()) if label in self._paths else set()
 
     def affected(self, label: str, paths: Iterable[str]) -> set[Target]:
         """The subscribed targets of which one input is among `paths`: found by index, in O(paths + found)."""
         with self._lock:
-            return self._paths.find((label, path) for path in paths)
+            return self._paths[label].find(paths) if label in self._paths else set()
 
     def is_unread(self, target: Target) -> bool:
         """Whether somebody listens to it, and nobody has said which secrets are behind it."""
@@ -186,8 +204,11 @@ class ConfigChangeNotifier:
 
     def _forget(self, target: Target) -> None:
         del self._subscribers[target]
-        del self._numbers[target]
-        for index in (self._labels, self._paths, self._secrets):
-            index.drop(target)
+        del self._topics[target]
+        self._secrets.drop(target)
         for some in (self._unread, self._unsure):
             some.pop(target, None)
+        paths = self._paths[target.label]
+        paths.drop(target)
+        if not paths:
+            del self._paths[target.label]

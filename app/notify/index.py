@@ -38,6 +38,9 @@ class ReverseIndex(Generic[K]):
         """The targets that depend on one of `keys`."""
         return set().union(*(self._targets.get(key, ()) for key in keys))
 
-    def keys(self) -> list[K]:
+    def targets(self) -> Collection[Target]:
+        return self._keys.keys()
+
+    def keys(self) -> Collection[K]:
         """Everything that a target depends on."""
-        return list(self._targets)
+        return self._targets.keys()

@@ -62,6 +62,7 @@ class Metrics:
         self._requests: tuple[Histogram, Counter] | None = None
         #: Children by (method, route, status): looking a child up by labels costs more than observing it.
         self._children: Mapping[tuple[str, str, int], tuple[Histogram, Counter]] = MappingProxyType({})
+        self._pushed: dict[str, Counter] = {}
         self.families.build_info.labels(version, platform.python_version()).set(1)
 
     def close(self) -> None:
@@ -145,7 +146,10 @@ class Metrics:
 
     def count_pushed(self, op: str, frames: int = 1) -> None:
         """`frames` change frames of one of CHANGE_OPS were handed to streams."""
-        self.families.changes_pushed.labels(_word(op, CHANGE_OPS)).inc(frames)
+        pushed = self._pushed.get(op)
+        if pushed is None:  # found once: this is asked for each subscriber
+            pushed = self._pushed[op] = self.families.changes_pushed.labels(_word(op, CHANGE_OPS))
+        pushed.inc(frames)
 
     def observe_push(self, seconds: float) -> None:
         """From a revision installed to the last of its subscribers served."""

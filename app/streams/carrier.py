@@ -125,22 +125,25 @@ class Carrier:
 
     def _speak(self) -> float | None:
         """Say what there is to say, as far as the client takes it."""
-        session = self._session
+        session, asked = self._session, False
         assert session is not None
         while True:
-            if not self._flushed():
+            if self._out and not self._flushed():
                 return self._blocked_until
             if self._last is not None:
                 return self._finish()
             if self._saying is None:
-                self._saying = session.turn(self._listen())
-            if self._gather(self._saying) and not self._out:
-                if self._readable:
-                    self.set()  # there may be more; first the others
-                return session.due_at()
+                if asked:
+                    break
+                asked = True
+                self._saying = iter(session.turn(self._listen()))
+            self._gather(self._saying)
+        if self._readable:
+            self.set()  # there may be more; first the others
+        return session.due_at()
 
-    def _gather(self, saying: Iterator[Frame | Close]) -> bool:
-        """Take as many frames as make a piece: those of one revision mostly go out in one call. True after the last."""
+    def _gather(self, saying: Iterator[Frame | Close]) -> None:
+        """Take as many frames as make a piece: those of one revision mostly go out in one call."""
         pieces = [self._out]
         size = len(self._out)
         for item in saying:
@@ -156,7 +159,6 @@ class Carrier:
             self._saying = None
             self._answer_close(pieces)
         self._out = b"".join(pieces)
-        return self._saying is None
 
     def _answer_close(self, pieces: list[bytes]) -> None:
         """The client has ended the stream: what it said before that has been answered, and this is the last word."""
@@ -202,13 +204,14 @@ class Carrier:
         return messages
 
     def _received(self) -> list[str | bytes | Pinged | Closed]:
+        self._readable = False  # before the look: what comes during it is told by `touched`
         try:
             data = self._sock.recv(READ)
         except WOULD_BLOCK:
-            self._readable = False
             return []
         if not data:
             raise ConnectionResetError("end of file")
+        self._readable = True  # until it would block
         said, answer = self._codec.receive(data)
         self._out += answer
         return said

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from app.cache import LocalCache
-from app.effective import canonical, leaf_nodes, patch, sealed
+from app.effective import canonical, changed_keys, patch, sealed
 from app.engine import ConfigEngine, Current, Resolution, World
 from app.errors import ConfigServerError
-from app.model import Effective, Json, Node, Target, Template, View
+from app.model import Json, Target, Template, View
 from app.notify import now_text
 from app.notify.wire import Change, Frame, Text, change, sync, text_of
 
 #: How long a look is good for, in seconds: what changes without a revision (Vault went away) is seen after that.
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 1.0
 #: How long a `sync` may be shared, in seconds: it tells the time.
 MOMENT = 0.05
 #: How long the frames of a look are kept for those who come later, in seconds.
 KEEP_SECONDS = 10.0
+#: Clients with more topics than these have hardly ever the same ones.
+SHARED_TOPICS = 4
+
+Holding: TypeAlias = tuple[tuple[Target, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
 class _Known:
     """What a configuration was, with its references: no plaintext is kept to tell what is new in the next one."""
 
-    effective: Effective
-    versions: Mapping[str, str]
+    __slots__ = ("_effective", "_sealed", "_versions")
 
-    def sealed(self, view: View) -> dict[str, object]:
+    def __init__(self, resolution: Resolution) -> None:
+        self._effective = resolution.effective
+        self._versions = resolution.secrets.versions
+        self._sealed: dict[str, object] | None = None
+
+    def masked(self) -> dict[str, object]:
+        """The document with the same in place of every secret, as a viewer holds it."""
+        if not self._effective.references:
+            return self.sealed()
+        return sealed(self._effective.values, lambda _template: ())
+
+    def sealed(self) -> dict[str, object]:
         """The document with a mark in place of each secret, equal where the secret is."""
-        if view is View.MASKED:
-            return sealed(self.effective.values, lambda _template: ())
-        return sealed(self.effective.values, self.mark)
+        if not self._effective.references:
+            return dict(self._effective.values)
+        if self._sealed is None:
+            self._sealed = sealed(self._effective.values, self._mark)
+        return self._sealed
 
-    def mark(self, template: Template) -> tuple[object, ...]:
-        return template, *(self.versions.get(reference.text) for reference in template.references)
+    def _mark(self, template: Template) -> tuple[object, ...]:
+        return template, *(self._versions.get(reference.text) for reference in template.references)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +92,7 @@ class Look:
         As a patch when the subscriber takes `patches`, what it holds is known here, and the patch is smaller than half
         of the document; else as the whole document.
         """
-        key = (view.value, base, patches)
+        key = ("masked" if view is View.MASKED else "resolved", base, patches)
         frame = self._frames.get(key)
         if frame is None:
             assert self.current is not None
@@ -97,15 +113,25 @@ class Look:
 
     def _written(self, current: Current, view: View, base: str | None, before: _Known | None) -> Frame:
         resolution = current.resolution
-        now = _Known(resolution.effective, resolution.secrets.versions)
-        self._known.put((resolution.target, resolution.etag), now)
+        now = self._remembered(resolution)
         document = self._document(resolution, view)
-        told = replace(_told(current, "put"), keys=_changed(before, now), doc=document.text, sum=document.sum)
+        keys = changed_keys(before.sealed(), now.sealed()) if before else tuple(resolution.effective.origins)
+        told = replace(_told(current, "put"), keys=keys, doc=document.text, sum=document.sum)
         if before is not None and base is not None:
-            operations = text_of(patch(before.sealed(view), now.sealed(view), document.values))
+            old, new = (each.masked() if view is View.MASKED else each.sealed() for each in (before, now))
+            operations = text_of(patch(old, new, document.values))
             if 2 * len(operations) < len(document.text):
                 told = replace(told, op="patch", base=base, doc=None, patch=operations)
         return change(told)
+
+    def _remembered(self, resolution: Resolution) -> _Known:
+        """For those who hold it when the next one comes."""
+        key = (resolution.target, resolution.etag)
+        known = self._known.get(key)
+        if known is None:
+            known = _Known(resolution)
+            self._known.put(key, known)
+        return known
 
     def _document(self, resolution: Resolution, view: View) -> _Document:
         found = self._documents.get(view.value)
@@ -119,8 +145,10 @@ class Look:
 class Looks:
     """Thread-safe. Bounded: an etag that is forgotten costs a whole document instead of a patch."""
 
-    def __init__(self, engine: ConfigEngine, capacity: int = 4096) -> None:
+    def __init__(self, engine: ConfigEngine, digest_key: bytes, capacity: int = 4096) -> None:
         self._engine = engine
+        self._digest_key = digest_key
+        self._digests: LocalCache[Holding, str] = LocalCache(capacity)
         self._known: LocalCache[tuple[Target, str], _Known] = LocalCache(capacity)
         self._looks: dict[Target, Look] = {}
         self._sync: tuple[World, float, Frame] | None = None
@@ -150,6 +178,16 @@ class Looks:
             known = self._sync = (world, now + MOMENT, sync(str(world.rev), now_text()))
         return known[2]
 
+    def digest(self, held: Holding) -> str:
+        """A keyed digest of what a client holds: in a word, for when it comes back."""
+        found = self._digests.get(held)
+        if found is None:
+            text = repr(sorted((target.topic, etag or "") for target, etag in held)).encode()
+            found = hmac.digest(self._digest_key, text, hashlib.sha256).hex()[:16]
+            if len(held) <= SHARED_TOPICS:
+                self._digests.put(held, found)
+        return found
+
     def _found(self, world: World, target: Target) -> Current | ConfigServerError:
         try:
             head, located = self._engine.target(world, target.service, target.envs, target.label)
@@ -174,21 +212,3 @@ def _told(current: Current, op: str) -> Change:
         stale=current.stale,
         rewritten=current.rewritten,
     )
-
-
-def _changed(before: _Known | None, now: _Known) -> tuple[str, ...]:
-    """The keys that are new, gone, or hold another value; all of them when nothing is known of before."""
-    after = _marks(now)
-    if before is None:
-        return tuple(after)
-    old = _marks(before)
-    return tuple(key for key in dict.fromkeys((*after, *old)) if after.get(key) != old.get(key))
-
-
-def _marks(known: _Known) -> dict[str, object]:
-    """Per leaf something that is equal when the value is: the value itself, or its references with their versions."""
-    return {key: _mark(node, known) for key, node in leaf_nodes(known.effective.values)}
-
-
-def _mark(node: Node, known: _Known) -> object:
-    return known.mark(node) if isinstance(node, Template) else (type(node), node)

@@ -43,7 +43,7 @@ class StreamLimits:
 
 @dataclass(frozen=True, slots=True)
 class StreamPolicy:
-    """`heartbeat` in seconds; `digest_key` keys the digest in SSE's event id.
+    """`heartbeat` in seconds.
 
     `verify` turns a token into a Principal (Unauthenticated if it is not good); `is_revoked` is asked at every turn.
     `on_pushed` is told the op of each change, `on_delivered` (listener, view, what it was given), `on_denied`
@@ -56,7 +56,6 @@ class StreamPolicy:
     authorize: Authorize
     verify: Callable[[str], Principal]
     is_revoked: Callable[[Principal], bool]
-    digest_key: bytes
     heartbeat: float
     limits: StreamLimits
     on_pushed: Callable[[str], None]

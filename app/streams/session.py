@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import random
 import time
@@ -19,6 +18,8 @@ from app.streams.policy import Listener, StreamPolicy
 
 #: Refused topics of one connection that are put on record one by one; the rest would only flood the trail.
 MAX_DENIALS = 20
+#: How long a token's end is reckoned by a clock that does not know of a change of the date, in seconds.
+CLOCK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class StreamSession:
         "_listener",
         "_opening",
         "_policy",
+        "_principal",
+        "_quiet_until",
         "_subscriber",
         "_takes_patches",
         "_tells_digest",
@@ -82,6 +85,7 @@ class StreamSession:
         self._policy = policy
         self._engine = policy.engine
         self._listener = listener
+        self._principal = listener.principal
         self._subscriber = subscriber
         self._connection = listener.connection
         self._opening: Sequence[wire.Command] | None = opening
@@ -95,42 +99,25 @@ class StreamSession:
         self._denials = 0
         self._leave_at = time.monotonic() + policy.limits.max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load
         self._drain_at: float | None = None
+        self._quiet_until = 0.0
 
     @property
     def targets(self) -> Iterable[Target]:
         return self._held
 
-    @property
-    def _principal(self) -> Principal:
-        return self._listener.principal
-
-    def turn(self, messages: Sequence[str | bytes | None] = ()) -> Iterator[Frame | Close]:
-        """What is to be sent now, in order; nothing follows a Close.
+    def turn(self, messages: Sequence[str | bytes | None] = ()) -> Iterable[Frame | Close]:
+        """What is to be sent now, in order; nothing follows a Close. To be taken to its end before the next turn.
 
         `messages` are what the client has said since the last turn, None for a ping. The next turn is due when
         `subscriber.wake` is set, when the client says something, and at `due_at`.
         """
-        if self._opening is not None:
-            yield from self._greet(self._opening)
-        for message in messages:
-            yield from self._received(message)
-        ending = self._closing or self._ending()
-        if ending is not None:
-            if ending.code != wire.CLOSE_BAD_FRAME:
-                yield wire.goodbye(ending.code, self._retry_after())
-            yield ending
-            return
-        if not self._warned and self._lifetime() <= self._policy.limits.expiry_warning:
-            self._warned = True
-            yield wire.auth_expiring(max(0.0, self._lifetime()))
-        yield from self.due()
+        if self._is_quiet() and not messages:
+            return self.due()
+        return self._eventful(messages)
 
     def due_at(self) -> float:
         """When something is due by itself, in monotonic seconds."""
-        expires_at = time.monotonic() + self._lifetime()
-        warn_at = expires_at if self._warned else expires_at - self._policy.limits.expiry_warning
-        drain_at = expires_at if self._drain_at is None else self._drain_at
-        return min(self._beat_at, self._leave_at, warn_at, drain_at)
+        return min(self._beat_at, self._quiet_until)
 
     def handle(self, command: wire.Command) -> Iterator[Frame]:
         """Do what the client asks; the frames to send for it."""
@@ -146,6 +133,33 @@ class StreamSession:
     def digest(self) -> str:
         """A keyed digest of what the client holds, for SSE's event id."""
         return self._digest_of({target: held.etag for target, held in self._held.items()})
+
+    def _is_quiet(self) -> bool:
+        """Whether there is nothing to look at but topics: so it is for the thousands who are told of one change."""
+        return (
+            self._opening is None
+            and self._closing is None
+            and time.monotonic() < self._quiet_until
+            and not (self._engine.notifier.draining and self._drain_at is None)
+            and not self._policy.is_revoked(self._principal)
+        )
+
+    def _eventful(self, messages: Sequence[str | bytes | None]) -> Iterator[Frame | Close]:
+        if self._opening is not None:
+            yield from self._greet(self._opening)
+        for message in messages:
+            yield from self._received(message)
+        ending = self._closing or self._ending()
+        if ending is not None:
+            if ending.code != wire.CLOSE_BAD_FRAME:
+                yield wire.goodbye(ending.code, self._retry_after())
+            yield ending
+            return
+        if not self._warned and self._lifetime() <= self._policy.limits.expiry_warning:
+            self._warned = True
+            yield wire.auth_expiring(max(0.0, self._lifetime()))
+        yield from self.due()
+        self._look_ahead()
 
     # What the client says
 
@@ -188,6 +202,7 @@ class StreamSession:
             self._closing = Close(wire.CLOSE_FORBIDDEN, "the token is another client's")
             return
         self._listener = Listener(principal, self._connection, self._listener.address)
+        self._principal = principal
         self._warned = False
         followed = list(self._held.items())
         for target, held in followed:
@@ -221,7 +236,7 @@ class StreamSession:
         if fresh:
             installed = self._engine.world  # read after registering: what moves later is marked
             self._take_over(installed, command)
-            changes = list(self._changes(installed, fresh))
+            changes = self._changes(installed, fresh)
             yield wire.subscribed([target.topic for target in fresh], _mode(command, len(fresh), changes))
             yield from changes
             yield self._sync(installed)
@@ -249,7 +264,7 @@ class StreamSession:
         target, view = self.resolve(self._engine.world, name)
         if target not in self._held and len(self._held) >= wire.MAX_TOPICS:
             raise _TooManyTopics
-        self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
+        target = self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
         self._held[target] = _Held(etag, view)
         return target
 
@@ -286,24 +301,24 @@ class StreamSession:
 
     # What it is told
 
-    def due(self) -> Iterator[Frame]:
+    def due(self) -> list[Frame]:
         """What has moved since the last look, all of one revision, closed by `sync`; or the heartbeat."""
         dirty: Iterable[Target] = [target for target in self._subscriber.take() if target in self._held]
         beat = time.monotonic() >= self._beat_at
         if beat:  # every topic is compared now and then, whatever was heard: Vault went away, or is back
             dirty = self._held
-        if dirty or beat:
-            world = self._engine.world
-            changes = list(self._changes(world, dirty))
-            yield from changes
-            if changes or beat:
-                yield self._sync(world)
+        if not (dirty or beat):
+            return []
+        world = self._engine.world
+        told = self._changes(world, dirty)
+        if told or beat:
+            told.append(self._sync(world))
+        return told
 
-    def _changes(self, world: World, targets: Iterable[Target]) -> Iterator[Frame]:
-        for target in targets:
-            frame = self._change(target, self._policy.looks.at(world, target), self._held[target])
-            if frame is not None:
-                yield frame
+    def _changes(self, world: World, targets: Iterable[Target]) -> list[Frame]:
+        looks, held = self._policy.looks, self._held
+        told = (self._change(target, looks.at(world, target), held[target]) for target in targets)
+        return [frame for frame in told if frame is not None]
 
     def _change(self, target: Target, look: Look, held: _Held) -> Frame | None:
         try:
@@ -353,11 +368,18 @@ class StreamSession:
         return wire.with_digest(frame, str(world.rev), self.digest()) if self._tells_digest else frame
 
     def _digest_of(self, etags: Mapping[Target, str | None]) -> str:
-        held = sorted((target.topic, etag or "") for target, etag in etags.items())
-        return hmac.digest(self._policy.digest_key, repr(held).encode(), hashlib.sha256).hex()[:16]
+        return self._policy.looks.digest(tuple(etags.items()))
 
     def _beat(self) -> None:
-        self._beat_at = time.monotonic() + self._policy.heartbeat * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load
+        spread = 0.9 + 0.2 * random.random()  # noqa: S311 - spreads load
+        self._beat_at = time.monotonic() + self._policy.heartbeat * spread
+
+    def _look_ahead(self) -> None:
+        """Until when nothing but topics need be looked at. The token's end is told by another clock, so: look again."""
+        now, left = time.monotonic(), self._lifetime()
+        end = now + (left if self._warned else left - self._policy.limits.expiry_warning)
+        drain_at = end if self._drain_at is None else self._drain_at
+        self._quiet_until = min(end, drain_at, self._leave_at, now + CLOCK_SECONDS)
 
     # The end
 

@@ -27,5 +27,5 @@ def counting(served: WSGIApplication) -> WSGIApplication:
     return serve
 
 
-app = create_app(replace(Settings.from_env(), timings=Timings(heartbeat=1, stream_write=1)))
+app = create_app(replace(Settings.from_env(), timings=Timings(heartbeat=1, stream_write=1, drain=1)))
 app.wsgi_app = counting(app.wsgi_app)  # type: ignore[method-assign, assignment]  # as Flask's documentation tells to

@@ -26,7 +26,18 @@ from tests.support import eventually
 Frame = dict[str, Any]
 
 
-def ask(server: Server, path: str, token: str | None = None, method: str = "GET", **options: Any) -> httpx.Response:
+class Door(Protocol):
+    """Where a client knocks: a server, or what stands in front of one."""
+
+    port: int
+
+    @property
+    def url(self) -> str: ...
+
+    def worker_of(self, port: int) -> int | None: ...
+
+
+def ask(server: Door, path: str, token: str | None = None, method: str = "GET", **options: Any) -> httpx.Response:
     """One request on a connection of its own, so that any worker may get it."""
     headers = {**bearer(token), **options.pop("headers", {}), "Connection": "close"}
     # Without TLS nothing is verified, and reading the certificates takes longer than most requests.
@@ -123,7 +134,7 @@ class WebSocketClient:
 
     kind = "websocket"
 
-    def __init__(self, server: Server, token: str, topics: Mapping[str, str | None], **more: Any) -> None:
+    def __init__(self, server: Door, token: str, topics: Mapping[str, str | None], **more: Any) -> None:
         self.told = Told()
         self.code: int | None = None
         url = server.url.replace("http", "ws", 1) + "/v1/stream"
@@ -181,7 +192,7 @@ class EventClient:
 
     kind = "sse"
 
-    def __init__(self, server: Server, token: str, topics: Mapping[str, str | None], **headers: str) -> None:
+    def __init__(self, server: Door, token: str, topics: Mapping[str, str | None], **headers: str) -> None:
         self.told = Told()
         self.ids: list[tuple[str, str]] = []
         pairs = [pair for name, etag in topics.items() for pair in (("topic", name), ("etag", etag)) if pair[1]]
@@ -242,7 +253,7 @@ class PollClient:
 
     kind = "poll"
 
-    def __init__(self, server: Server, token: str, topic: str, *, wait: float = 20) -> None:
+    def __init__(self, server: Door, token: str, topic: str, *, wait: float = 20) -> None:
         service, env = topic.split("/")[:2]
         self._path = f"/v1/config/{service}/{env}?wait={wait:g}"
         self._token = token
@@ -377,3 +388,8 @@ def samples(server: Server) -> dict[str, float]:
     lines = ask(server, "/metrics").raise_for_status().text.splitlines()
     pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
+
+
+def streams_of(server: Server) -> float:
+    """WebSockets and event streams that its workers hold now."""
+    return sum(value for name, value in samples(server).items() if name.startswith("config_server_streams_open"))

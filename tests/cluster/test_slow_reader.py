@@ -38,6 +38,7 @@ def _websocket(server: Server, token: str) -> socket.socket:
     key = base64.b64encode(os.urandom(16)).decode()
     upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"]
     sock = _request(server, token, "/v1/stream", *upgrade, "Sec-WebSocket-Protocol: cfg.v1")
+    sock.recv(4096)  # the answer; a client that does not wait for it may lose what it sends (RFC 6455, 4.1)
     message = json.dumps({"type": "subscribe", "topics": [{"name": "big/prod"}]}).encode()
     sock.sendall(bytes([0x81, 0x80 | len(message)]) + bytes(4) + message)  # masked with zeros
     return sock

@@ -90,6 +90,50 @@ def test_who_is_not_root_is_told_what_to_install(tmp_path: Path) -> None:
     assert machine.called("apt-get") == []
 
 
+def test_a_machine_that_has_what_the_tests_drive_is_left_alone(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, user=0)
+    for program in ("chromium", "nginx", "apt-get"):
+        machine.add(program)
+    done = machine.run("packages.sh", "tests")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert machine.called("apt-get") == []
+
+
+def test_root_gets_what_the_tests_drive_and_no_service_of_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, user=0)
+    for program in ("apt-get", "update-rc.d", "invoke-rc.d"):
+        machine.add(program)
+    done = machine.run("packages.sh", "tests")
+    assert done.returncode == 0, done.stderr
+    assert [call.split()[-2:] for call in machine.called("apt-get") if "install" in call] == [["chromium", "nginx"]]
+    assert machine.called("update-rc.d") == ["update-rc.d nginx disable"]
+    assert machine.called("invoke-rc.d") == ["invoke-rc.d nginx stop"]
+
+
+def test_a_service_that_was_there_before_is_not_ended(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, user=0)
+    for program in ("nginx", "apt-get", "update-rc.d", "invoke-rc.d"):
+        machine.add(program)
+    assert machine.run("packages.sh", "tests").returncode == 0
+    assert [call.split()[-1] for call in machine.called("apt-get") if "install" in call] == ["chromium"]
+    assert machine.called("update-rc.d") + machine.called("invoke-rc.d") == []
+
+
+def test_who_is_not_root_is_told_what_the_tests_drive(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.add("apt-get")
+    done = machine.run("packages.sh", "tests")
+    assert done.returncode == 1
+    assert "sudo apt-get install chromium nginx" in done.stderr
+    assert machine.called("apt-get") == []
+
+
+@pytest.mark.parametrize(("target", "asks"), [("run", False), ("lint", False), ("test", True), ("test-fast", True)])
+def test_only_the_tests_ask_for_what_they_drive(target: str, asks: bool) -> None:
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ("packages.sh tests" in done.stdout) == asks
+
+
 def test_a_python_that_is_too_old_is_named(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.python("3.9.2", new=False)

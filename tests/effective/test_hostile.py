@@ -76,10 +76,10 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_hostile_file_is_refused_in_time(name: str) -> None:
     data = REFUSED[name].encode()
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(BadConfiguration) as caught:
         parse(name, data)
-    assert time.process_time() - started < BOUND
+    assert time.thread_time() - started < BOUND
     assert len(caught.value.reason) <= 300
 
 
@@ -106,10 +106,10 @@ FOLDS = {
 @pytest.mark.parametrize("name", FOLDS)
 def test_hostile_expansion_is_refused_in_time(name: str) -> None:
     sources = parse(name, FOLDS[name].encode())
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(BadConfiguration) as caught:
         fold(sources, ())
-    assert time.process_time() - started < BOUND
+    assert time.thread_time() - started < BOUND
     assert len(caught.value.reason) < 1000
 
 
@@ -150,7 +150,7 @@ def test_ordinary_file_of_4_kb_loads_in_a_few_milliseconds() -> None:
     data = ("server: {port: 80}\ngroup:\n" + "".join(lines)).encode()
     runs = []
     for _ in range(5):
-        started = time.process_time()
+        started = time.thread_time()
         fold(parse("a.yml", data), ())
-        runs.append(time.process_time() - started)
+        runs.append(time.thread_time() - started)
     assert min(runs) < 0.01

@@ -83,8 +83,7 @@ def test_only_subscribers_of_the_topic_are_woken_and_counted(hub: ConfigChangeNo
     assert woken(one)
     assert woken(two)
     assert not woken(other)
-    assert one.take() == {PAY}
-    assert two.take() == {PAY}
+    assert set(one.take()) == set(two.take()) == {PAY}
     assert other.take() == ()
 
 
@@ -92,7 +91,7 @@ def test_marks_are_conflated_and_taken_once(hub: ConfigChangeNotifier) -> None:
     subscriber = joined(hub, PAY, SHOP)
     for _ in range(100):
         hub.wake([PAY, SHOP])
-    assert subscriber.take() == {PAY, SHOP}
+    assert set(subscriber.take()) == {PAY, SHOP}
     assert subscriber.take() == ()
 
 

@@ -27,6 +27,7 @@ def test_what_depends_on_a_key_is_found_and_what_was_dropped_leaves_nothing(
             known[target] = keys
     assert index.find(asked) == {target for target, keys in known.items() if keys & asked}
     assert set(index.keys()) == {key for keys in known.values() for key in keys}
+    assert set(index.targets()) == set(known)
     for target in TARGETS:
         index.drop(target)
-    assert (index.keys(), bool(index)) == ([], False)
+    assert (list(index.keys()), list(index.targets()), bool(index)) == ([], [], False)

@@ -96,7 +96,7 @@ def test_a_patch_of_half_the_document_is_not_worth_it(big: Stage) -> None:
 def test_all_who_hold_the_same_get_the_same_bytes(big: Stage) -> None:
     clients = [reader(big)[0] for _ in range(3)]
     big.push({"pay.yml": BIG + "db:\n  pool: 6\n"})
-    first, *others = [next(client.session.due()) for client in clients]
+    first, *others = [client.session.due()[0] for client in clients]
     assert first.op == "patch"
     assert all(other is first for other in others)
 

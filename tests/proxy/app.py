@@ -1,0 +1,8 @@
+"""The server's WSGI application with its heartbeat of 20 seconds, and an end that comes soon."""
+
+from dataclasses import replace
+
+from app import create_app
+from app.settings import Settings, Timings
+
+app = create_app(replace(Settings.from_env(), timings=Timings(drain=1)))
