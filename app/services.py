@@ -41,9 +41,11 @@ from app.engine import (
     SecretReader,
     SecretWatch,
     Targets,
+    Touched,
     Trees,
     Versions,
     World,
+    looking,
 )
 from app.follower import Follower
 from app.model import Principal, StaleReason, View
@@ -348,14 +350,14 @@ class Services:
             self.trees,
             self.cursor,
             self.heads,
+            touched=Touched(self.notifier, self.trees, looking(self.engine)),
             on_behind=self.hints.give,
             on_installed=self._on_installed,
         )
 
     @cached_property
     def follower(self) -> Follower:
-        timings = self.timings
-        return Follower(self._follow, changed=self.heads.changed, look=timings.follow, check=timings.head_check)
+        return Follower(self._follow, changed=self.heads.changed, look=self.timings.follow, check=self._next_check)
 
     @cached_property
     def puller(self) -> Puller:
@@ -528,6 +530,11 @@ class Services:
         if self.link is not None:
             self.metrics.set_bus_up(up=self.link.up)
         return installed
+
+    def _next_check(self) -> float:
+        """Seconds until the cursor is looked at whatever the bus says; sooner while Redis is away, to find it back."""
+        away = self.link is not None and not self.link.up
+        return min(self.timings.head_check, self.timings.redis_pause) if away else self.timings.head_check
 
     def _tell_staleness(self) -> None:
         held_back = self.resolver.held_back()
