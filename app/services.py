@@ -351,6 +351,7 @@ class Services:
             self.cursor,
             self.heads,
             touched=Touched(self.notifier, self.trees, looking(self.engine)),
+            prepare=self.looks.prepare,
             on_behind=self.hints.give,
             on_installed=self._on_installed,
         )
@@ -451,7 +452,7 @@ class Services:
     def streams(self) -> StreamPolicy:
         return StreamPolicy(
             engine=self.engine,
-            looks=Looks(self.engine, derive(self._key, "stream digest")),
+            looks=self.looks,
             presence=self.presence,
             authorize=self.access.view,
             verify=self.access.verifier.verify,
@@ -462,6 +463,10 @@ class Services:
             on_delivered=self._on_delivered,
             on_denied=self._on_stream_denied,
         )
+
+    @cached_property
+    def looks(self) -> Looks:
+        return Looks(self.engine, derive(self._key, "stream digest"))
 
     @cached_property
     def stream_loop(self) -> StreamLoop:

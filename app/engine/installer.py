@@ -11,7 +11,7 @@ from app.engine.loader import Trees
 from app.engine.touched import Touched, concerns_all, in_slices, looking
 from app.engine.world import World, world_of
 from app.errors import BusUnavailable, RepositoryUnavailable
-from app.model import Stale, StaleReason
+from app.model import Stale, StaleReason, Target
 from app.notify import Cursor, CursorStore, HeadsFile, HostState, Rev, now_text
 from app.repository import GitConfigBackend
 
@@ -24,7 +24,7 @@ BEHIND_SECONDS = 2.0
 
 class Installer:
     """`follow` is one unit of work, called by one thread at a time. `touched` finds what a move changes; `on_behind`
-    asks for a fetch."""
+    asks for a fetch; `prepare` writes beforehand what followers will be told of a target."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Installer:
         heads: HeadsFile,
         *,
         touched: Touched,
+        prepare: Callable[[World, Target], None],
         on_behind: Callable[[], object],
         on_installed: Callable[[World, float, int], None],
         clock: Callable[[], float] = time.monotonic,
@@ -45,6 +46,7 @@ class Installer:
         self._store = store
         self._heads = heads
         self._touched = touched
+        self._prepare = prepare
         self._on_behind = on_behind
         self._on_installed = on_installed
         self._clock = clock
@@ -160,6 +162,8 @@ class Installer:
         notifier = self._engine.notifier
         moment = notifier.moment()
         moved = self._touched.between(former, world) if former else set()
+        for target in in_slices(moved):
+            self._prepare(world, target)
         self._engine.swap(world)
         fresh = set(notifier.since(moment))  # who has subscribed meanwhile may have read the former world
         notifier.unsettle(moved | fresh if former and concerns_all(former, world) else fresh)

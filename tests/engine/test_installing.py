@@ -42,6 +42,7 @@ class Host:
             services.cursor,
             services.heads,
             touched=Touched(services.notifier, services.trees, looking(services.engine)),
+            prepare=services.looks.prepare,
             on_behind=self._asked,
             on_installed=lambda *_: None,
             clock=clock,

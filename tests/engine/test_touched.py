@@ -40,6 +40,7 @@ class Crowd:
             services.cursor,
             services.heads,
             touched=Touched(services.notifier, services.trees, self._looked),
+            prepare=services.looks.prepare,
             on_behind=lambda: None,
             on_installed=lambda *_: None,
         )
