@@ -198,15 +198,15 @@ def test_while_redis_is_away_it_is_looked_for_more_often_than_the_cursor_is_othe
 ) -> None:
     """Without a word: these hosts have no bus."""
     one, two = hosts
+    origin.branch("next")  # at a commit that both have, so that nobody need fetch
+    two.pull()
     own_valkey.save()
     own_valkey.stop()
     follower = one.services.follower
     follower.start()
     try:
+        assert "next" not in one.services.engine.world.heads
         own_valkey.start()
-        eventually(two.reaches_redis)
-        origin.branch("next")  # at a commit that both have, so that nobody need fetch
-        two.pull()
         eventually(lambda: "next" in one.services.engine.world.heads)
     finally:
         follower.close()
