@@ -64,6 +64,8 @@ class Host:
     def close(self) -> None:
         self.services.repository.close()
         self.services.metrics.close()
+        if self.services.link is not None:
+            self.services.link.close()
 
     def _asked(self) -> None:
         self.asked += 1
