@@ -438,12 +438,13 @@ class Services:
 
     @cached_property
     def presence(self) -> Presence:
-        settings, link = self.settings, self.link
+        settings, link, seconds = self.settings, self.link, self.timings.lease
         return Presence(
-            LocalPresence() if link is None else RedisPresence(link),
-            LocalLeases() if link is None else RedisLeases(link),
+            LocalPresence() if link is None else RedisPresence(link, seconds=seconds),
+            LocalLeases() if link is None else RedisLeases(link, seconds=seconds),
             per_instance=settings.streams_per_instance,
             per_subject=settings.streams_per_subject,
+            lease_seconds=seconds,
         )
 
     @cached_property

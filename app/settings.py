@@ -33,6 +33,7 @@ class Timings:
     stream_age: float = 1800.0  # a stream is asked to come again after this, x0.8 to x1
     expiry_warning: float = 60.0  # a client is told so long before its token ends
     drain: float = 5.0  # goodbyes are spread over at least this
+    lease: float = 60.0  # a stream of a worker that died counts for its client so long; renewed three times as often
     redis: float = 0.5  # timeout of one Redis call on the request path
     redis_pause: float = 2.0  # how long Redis is left alone after it failed
     vault_connect: float = 1.0

@@ -8,21 +8,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from devstack.server import Server
 from tests.cluster.clients import EventClient, PollClient, WebSocketClient, arrived, ask, on_each_worker
 from tests.cluster.crowd import Crowd
+from tests.cluster.leftovers import quiet
 from tests.cluster.stack import Stack
 from tests.support import eventually
 
 CROWD = 300
 #: Seconds over which a worker spreads its goodbyes, while it has no more than 200 streams for each.
 SPREAD = 5
-
-
-def quiet(server: Server) -> None:
-    """Every line is JSON and none is about something that went wrong."""
-    loud = [line for line in server.log_lines() if line["log.level"] in ("warning", "error", "critical")]
-    assert loud == []
 
 
 def told_in_turn(crowd: Crowd, asked: float) -> None:
