@@ -27,7 +27,7 @@ class Timings:
     """Every duration that is not a setting, in seconds. Tests run real servers on short ones."""
 
     follow: float = 0.25  # how often a worker looks at heads.json
-    head_check: float = 5.0  # how often it reads the head from Redis whatever the bus says
+    head_check: float = 3.0  # how often it reads the head from Redis whatever the bus says; 5 s are promised in all
     heartbeat: float = 20.0  # between two `sync` of an idle stream, +-10 %
     stream_write: float = 10.0  # a write blocked for longer closes the stream
     stream_age: float = 1800.0  # a stream is asked to come again after this, x0.8 to x1
