@@ -459,7 +459,7 @@ class Services:
             is_revoked=self.revocations.is_revoked,
             heartbeat=self.timings.heartbeat,
             limits=self.stream_limits,
-            on_pushed=self.metrics.count_pushed,
+            on_pushed=self.metrics.note_pushed,
             on_delivered=self._on_delivered,
             on_denied=self._on_stream_denied,
         )
@@ -470,7 +470,7 @@ class Services:
 
     @cached_property
     def stream_loop(self) -> StreamLoop:
-        return StreamLoop()
+        return StreamLoop(on_idle=self.metrics.settle)
 
     @cached_property
     def stream_limits(self) -> StreamLimits:
