@@ -67,10 +67,16 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """A Resolution, and until when (monotonic seconds) it may be used before the head is tried again."""
+    """A Resolution, until when (monotonic seconds) it may be used before the head is tried again, and the announced
+    heads before this one. On them it depends which version is served in place of a bad one: a branch that was forced
+    back to a bad commit, or a new epoch, has others."""
 
     resolution: Resolution
     retry_at: float
+    former: tuple[Announced, ...]
+
+    def holds(self, head: Head, now: float) -> bool:
+        return now < self.retry_at and (not self.resolution.stale or self.former == head.former)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ class Resolver:
         """
         key = (target, head.commit, protected)
         known = self._remembered.get(key)
-        if known is not None and self._clock() < known.retry_at:
+        if known is not None and known.holds(head, self._clock()):
             fresh = self._with_current_secrets(known, world, protected=protected)
             if fresh is not None:
                 return fresh
@@ -166,7 +172,7 @@ class Resolver:
         if secrets.same_as(known.secrets):
             return known
         fresh = replace(known, secrets=secrets, etag=self._etag(known.effective, secrets))
-        self._remember(_Remembered(fresh, remembered.retry_at), protected=protected)
+        self._remember(replace(remembered, resolution=fresh), protected=protected)
         return fresh
 
     def _resolve_anew(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
@@ -178,7 +184,7 @@ class Resolver:
             raise
         waiting = any(stale.reason in {StaleReason.SECRET, StaleReason.VAULT} for stale in resolution.stale)
         retry_at = self._clock() + self._retry_seconds if waiting else float("inf")
-        self._remember(_Remembered(resolution, retry_at), protected=protected)
+        self._remember(_Remembered(resolution, retry_at, head.former), protected=protected)
         return resolution
 
     def _good(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:

@@ -9,6 +9,7 @@ import pytest
 
 from devstack.issuer import LocalIssuer
 from tests.serving import Serving, serving, serving_origin
+from tests.support import eventually
 
 BAD: list[tuple[str, str, int | None, str]] = [
     ("broken.yml", "a: 1\nb: [\n", 3, "broken"),
@@ -72,6 +73,22 @@ def test_several_bad_commits_in_a_row_are_held_back_since_the_first(bench: Servi
 
     assert (body["version"], body["head"]) == (good, last)
     assert (body["stale"][0]["since"], body["stale"][0]["commit"]) == (first["since"], last)
+
+
+def test_forced_back_to_a_bad_commit_every_worker_serves_the_newest_good_head_that_was_announced(
+    tmp_path: Path, issuer: LocalIssuer
+) -> None:
+    with serving(tmp_path, issuer, {"pay.yml": "n: 1\n"}) as running:
+        bad = running.push({"pay.yml": "n: [\n"})
+        assert running.config("pay/prod") == {"n": 1}
+        newer = running.push({"pay.yml": "n: 2\n"})
+        running.origin.force(bad)
+        running.refresh()
+        body = eventually(lambda: [body for body in [running.body("pay/prod")] if body["head"] == bad])[0]
+        origin = running.origin
+    with serving_origin(tmp_path, issuer, origin) as again:  # which remembers nothing but what was announced
+        assert again.body("pay/prod")["version"] == newer
+    assert (body["version"], body["config"]) == (newer, {"n": 2})
 
 
 def test_a_restart_serves_the_last_good_version_too(tmp_path: Path, issuer: LocalIssuer) -> None:
