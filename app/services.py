@@ -45,6 +45,7 @@ from app.engine import (
     Trees,
     Versions,
     World,
+    cursor_of,
     looking,
 )
 from app.follower import Follower
@@ -372,7 +373,7 @@ class Services:
             pin_days=self.settings.pin_days,
             on_history=self._on_history,
             on_fetched=self._on_fetched,
-            installed=lambda: self.engine.world.rev if self.engine.installed else None,
+            installed=lambda: cursor_of(self.engine.world) if self.engine.installed else None,
         )
 
     @cached_property
