@@ -71,6 +71,10 @@ class Settings:
     git_ca_file: Path | None = None
     git_timeout_seconds: float = 10.0
     git_clone_timeout_seconds: float = 600.0
+    git_write: bool = False
+    git_write_username: str | None = None
+    git_write_password_file: Path | None = None
+    git_write_ssh_key_file: Path | None = None
     redis_url: str | None = None
     bind: str = "0.0.0.0:8000"
     workers: int = 1
@@ -119,6 +123,11 @@ class Settings:
         problems = [problem for _, problem in _contradictions(self)]
         if problems:
             raise SettingsError(problems)
+
+    @property
+    def may_write(self) -> bool:
+        """Whether there are credentials to push with."""
+        return self.git_write or self.git_write_password_file is not None or self.git_write_ssh_key_file is not None
 
     @property
     def audit_path(self) -> Path:
@@ -189,6 +198,11 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
         yield _among(names, "{0} needs {1}=1: a wrapping token opens once, for one worker")
     if settings.webhook_secret and settings.webhook_secret_file:
         yield _among(("webhook_secret", "webhook_secret_file"), "set one of {0}, {1}")
+    own = ("git_write_username", "git_write_password_file", "git_write_ssh_key_file")
+    if settings.git_write and any(getattr(settings, name) for name in own):
+        yield _among(("git_write", *own), "{0}=true lets the credentials for reading write; unset it, or {1}, {2}, {3}")
+    if settings.git_write_username and not settings.git_write_password_file:
+        yield _among(own[:2], "{0} needs {1}")
     for name in ("poll_seconds", "git_timeout_seconds", "git_clone_timeout_seconds", "secret_watch_seconds"):
         if getattr(settings, name) <= 0:
             yield _among((name,), "{0} must be more than 0")
@@ -344,6 +358,10 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "git_ca_file": _readable_file,
     "git_timeout_seconds": _number,
     "git_clone_timeout_seconds": _number,
+    "git_write": _flag,
+    "git_write_username": _text,
+    "git_write_password_file": _readable_file,
+    "git_write_ssh_key_file": _readable_file,
     "redis_url": _redis_url,
     "bind": _bind,
     "workers": _count,
