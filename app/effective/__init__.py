@@ -11,7 +11,7 @@ from app.effective.diff import changed_keys, patch
 from app.effective.documents import parse
 from app.effective.edit import KeyEdits, edit
 from app.effective.edit_tree import EditRefused
-from app.effective.editable import check_path, check_unmasked
+from app.effective.editable import check_path, check_unmasked, folders_of
 from app.effective.expand import MapTree, expand
 from app.effective.fill import as_written, fill, mask, references, sealed
 from app.effective.fold import fold, ordered
@@ -53,6 +53,7 @@ __all__ = [
     "fingerprint",
     "flatten",
     "fold",
+    "folders_of",
     "key_text",
     "leaf_nodes",
     "locations",

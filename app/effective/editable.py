@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from app.effective.edit_tree import EditRefused
 from app.effective.reach import OWN_FOLDER
@@ -16,11 +16,22 @@ _TOKEN = re.compile(rf"(?<!\*){re.escape(MASK)}(?!\*)")
 _MAX_PATH = 512
 
 
-def check_path(path: str, blobs: Mapping[str, Blob]) -> None:
+def folders_of(blobs: Mapping[str, Blob]) -> frozenset[str]:
+    """The folders of a tree."""
+    found: set[str] = set()
+    for path in blobs:
+        folder = path.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return frozenset(found)
+
+
+def check_path(path: str, blobs: Mapping[str, Blob], folders: Set[str]) -> None:
     """Raise EditRefused unless `path` is a plain file that is there, or a place for a new one.
 
-    Symbolic links and submodules are neither followed nor replaced; dot-folders are out of bounds, but for the
-    server's own.
+    `folders` are those of the tree. Symbolic links and submodules are neither followed nor replaced; dot-folders are
+    out of bounds, but for the server's own.
     """
     parts = path.split("/")
     if (
@@ -37,7 +48,7 @@ def check_path(path: str, blobs: Mapping[str, Blob]) -> None:
         raise EditRefused("a symbolic link or a submodule is not changed here")
     if any("/".join(parts[:length]) in blobs for length in range(1, len(parts))):
         raise EditRefused("a folder on the way is a file, a symbolic link or a submodule")
-    if there is None and any(known.startswith(f"{path}/") for known in blobs):
+    if path in folders:
         raise EditRefused("a folder, not a file")
 
 

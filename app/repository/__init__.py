@@ -8,7 +8,7 @@ from app.repository.backend import GitConfigBackend
 from app.repository.environment import GitCredentials, protocol_of
 from app.repository.errors import BlobTooLarge, HeadMoved, ObjectLost, PushUncertain
 from app.repository.lock import MirrorLock
-from app.repository.writer import Author, Draft, GitWriter
+from app.repository.writer import Author, Draft, GitWriter, NewFile
 
 __all__ = [
     "Author",
@@ -19,6 +19,7 @@ __all__ = [
     "GitWriter",
     "HeadMoved",
     "MirrorLock",
+    "NewFile",
     "ObjectLost",
     "PushUncertain",
     "protocol_of",

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.errors import PushRejected, RepositoryUnavailable
@@ -27,6 +27,7 @@ from app.repository.rejection import Verdict, verdict_of
 #: A folder that is older was left by a process that died.
 _ABANDONED_SECONDS = 3600.0
 _SERVER = "Config Server"
+_HASH = ("hash-object", "-w", "--no-filters", "--stdin")
 #: What Git strips from the ends of a name, or would take for the end of one (git-commit-tree(1)).
 _NOT_IN_NAMES = re.compile(r"[<>\x00-\x1f\x7f]")
 _CRUD = " .,:;\"\\'"
@@ -38,6 +39,14 @@ class Author:
 
     name: str
     email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """Content that the repository does not hold yet, with Git's mode of a plain file."""
+
+    data: bytes = field(repr=False)
+    mode: str = "100644"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class GitWriter:
 
     @contextlib.contextmanager
     def drafted(
-        self, parent: str, files: Mapping[str, bytes | Blob | None], *, author: Author, message: str
+        self, parent: str, files: Mapping[str, NewFile | Blob | None], *, author: Author, message: str
     ) -> Iterator[Draft]:
         """A commit after `parent` in which `files` are written (new content, a blob that is there) or deleted (None).
 
@@ -135,16 +144,14 @@ class GitWriter:
             raise PushUncertain("the repository does not answer; the push may have arrived")
         return done.output.decode("utf-8", "replace").startswith(f"{commit}\t")
 
-    def _tree(self, environment: Mapping[str, str], parent: str, files: Mapping[str, bytes | Blob | None]) -> str:
+    def _tree(self, environment: Mapping[str, str], parent: str, files: Mapping[str, NewFile | Blob | None]) -> str:
         self._asked(environment, "read-tree", parent)
         lines = []
         for path, content in files.items():
-            blob = content
-            if isinstance(content, bytes):
-                blob = Blob(
-                    "100644", self._asked(environment, "hash-object", "-w", "--no-filters", "--stdin", stdin=content)
-                )
-            lines.append(_index_line(path, blob if isinstance(blob, Blob) else None))
+            blob = content if isinstance(content, Blob) else None
+            if isinstance(content, NewFile):
+                blob = Blob(content.mode, self._asked(environment, *_HASH, stdin=content.data))
+            lines.append(_index_line(path, blob))
         self._asked(environment, "update-index", "-z", "--index-info", stdin=b"".join(lines))
         return self._asked(environment, "write-tree")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.effective import EVERYTHING, EditRefused, Layout, Reach, candidates, check_path, check_unmasked
+from app.effective import EVERYTHING, EditRefused, Layout, Reach, candidates, check_path, check_unmasked, folders_of
 from app.model import Blob, Target
 
 KNOWN = Layout(("",), ("prod", "dev"))
@@ -86,7 +86,7 @@ BLOBS = {
 
 @pytest.mark.parametrize("path", ["a.yml", "dir/b.yml", "dir/new.yml", "new/deep/x.txt", ".config-server/freeze.toml"])
 def test_plain_file_may_be_changed(path: str) -> None:
-    check_path(path, BLOBS)
+    check_path(path, BLOBS, folders_of(BLOBS))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_plain_file_may_be_changed(path: str) -> None:
 )  # fmt: skip
 def test_other_paths_are_refused(path: str) -> None:
     with pytest.raises(EditRefused):
-        check_path(path, BLOBS)
+        check_path(path, BLOBS, folders_of(BLOBS))
 
 
 def test_document_that_was_read_masked_is_refused_with_its_line() -> None:

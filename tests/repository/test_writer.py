@@ -11,11 +11,12 @@ import pytest
 
 from app.errors import PushRejected, RepositoryUnavailable
 from app.model import Blob
-from app.repository import Author, GitConfigBackend, GitCredentials, GitWriter, HeadMoved, PushUncertain
+from app.repository import Author, GitConfigBackend, GitCredentials, GitWriter, HeadMoved, NewFile, PushUncertain
 from devstack.origin import OriginRepo, git
 from tests.repository.servers import http_server, silent_server
 
 ADA = Author("ada", "ada@example.org")
+ONE = NewFile(b"1")
 MakeWriter = Callable[..., GitWriter]
 
 
@@ -44,7 +45,7 @@ def contents(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def change(writer: GitWriter, parent: str, files: dict[str, bytes | Blob | None], *, branch: str = "main") -> str:
+def change(writer: GitWriter, parent: str, files: dict[str, NewFile | Blob | None], *, branch: str = "main") -> str:
     with writer.drafted(parent, files, author=ADA, message="a change") as draft:
         writer.push(draft, branch)
         return draft.commit
@@ -54,13 +55,14 @@ def test_commit_holds_what_was_written_deleted_and_left_alone(
     origin: OriginRepo, writer: GitWriter, backend: GitConfigBackend, head: str
 ) -> None:
     old = backend.tree(head).blobs["a.yml"]
-    commit = change(writer, head, {"a.yml": None, "new/deep/x": b"\x00\xff\r\n", "again.yml": old})
+    commit = change(writer, head, {"a.yml": None, "new/deep/x": NewFile(b"\x00\xff\r\n", "100755"), "again.yml": old})
 
     assert origin.pushed() == commit
     assert backend.fetch().branches == {"main": commit}
     blobs = backend.tree(commit).blobs
     assert set(blobs) == {"dir/b.yml", "dir/c.sh", "new/deep/x", "again.yml"}
     assert backend.blob(blobs["new/deep/x"].id, limit=100) == b"\x00\xff\r\n"
+    assert blobs["new/deep/x"].mode == "100755"
     assert blobs["again.yml"] == old
     assert git(origin.bare, "rev-list", "--parents", "-1", commit) == f"{commit} {head}"
     assert "dangling" not in git(origin.bare, "fsck", "--strict")
@@ -68,7 +70,7 @@ def test_commit_holds_what_was_written_deleted_and_left_alone(
 
 def test_author_is_the_principal_and_committer_the_server(origin: OriginRepo, writer: GitWriter, head: str) -> None:
     message = "Überschrift\n\n-x --option <b>\n"
-    with writer.drafted(head, {"x": b"1"}, author=Author("Ada <L>\nX", "ada@example.org>"), message=message) as draft:
+    with writer.drafted(head, {"x": ONE}, author=Author("Ada <L>\nX", "ada@example.org>"), message=message) as draft:
         writer.push(draft, "main")
     told = git(origin.bare, "log", "-1", "--format=%an|%ae|%cn|%ce|%B", "main")
     assert told == "Ada LX|ada@example.org|Config Server||Überschrift\n\n-x --option <b>"
@@ -76,7 +78,7 @@ def test_author_is_the_principal_and_committer_the_server(origin: OriginRepo, wr
 
 @pytest.mark.parametrize("name", ["", "<>", ".,;", "\n", "a" * 4000, "--author=x"])
 def test_any_subject_makes_an_author(origin: OriginRepo, writer: GitWriter, head: str, name: str) -> None:
-    with writer.drafted(head, {"x": b"1"}, author=Author(name), message="m") as draft:
+    with writer.drafted(head, {"x": ONE}, author=Author(name), message="m") as draft:
         writer.push(draft, "main")
     assert git(origin.bare, "log", "-1", "--format=%an", "main") == (name[:200].strip(".,;<>\n") or "unknown")
 
@@ -85,15 +87,15 @@ def test_nothing_stays_behind_on_this_machine(tmp_path: Path, origin: OriginRepo
     before = contents(tmp_path / "mirror")
     origin.hook("pre-receive", "exit 1")
     with pytest.raises(PushRejected):
-        change(writer, head, {"x": b"rejected"})
+        change(writer, head, {"x": NewFile(b"rejected")})
     origin.hook("pre-receive", None)
-    change(writer, head, {"x": b"pushed"})
+    change(writer, head, {"x": NewFile(b"pushed")})
     assert contents(tmp_path / "mirror") == before
     assert contents(tmp_path / "drafts") == set()
 
 
 def test_draft_that_is_not_pushed_is_nowhere(origin: OriginRepo, tmp_path: Path, writer: GitWriter, head: str) -> None:
-    with writer.drafted(head, {"x": b"1"}, author=ADA, message="m") as draft:
+    with writer.drafted(head, {"x": ONE}, author=ADA, message="m") as draft:
         assert draft.parent == head
     assert origin.pushed() == head
     assert contents(tmp_path / "drafts") == set()
@@ -107,7 +109,7 @@ def test_hook_that_refuses_is_told_in_its_own_words(origin: OriginRepo, writer: 
         'echo "password=swordfish"; exit 1',
     )
     with pytest.raises(PushRejected) as caught:
-        change(writer, head, {"x": b"1"})
+        change(writer, head, {"x": ONE})
     told = str(caught.value)
     assert told.startswith("pre-receive hook declined; Policy: two reviewers are needed; see [address]")
     assert "\\u001b[31mred" in told
@@ -119,20 +121,20 @@ def test_hook_that_refuses_is_told_in_its_own_words(origin: OriginRepo, writer: 
 def test_words_of_a_hook_are_bounded(origin: OriginRepo, writer: GitWriter, head: str) -> None:
     origin.hook("pre-receive", "for i in $(seq 500); do echo 0123456789012345678901234567890123456789$i; done; exit 1")
     with pytest.raises(PushRejected) as caught:
-        change(writer, head, {"x": b"1"})
+        change(writer, head, {"x": ONE})
     assert len(str(caught.value)) < 7000
 
 
 def test_protected_branch_is_told_as_the_remote_says_it(origin: OriginRepo, writer: GitWriter, head: str) -> None:
     origin.hook("update", 'echo "GH006: Protected branch update failed for $1."; exit 1')
     with pytest.raises(PushRejected, match=r"hook declined; GH006: Protected branch update failed for refs/heads/main"):
-        change(writer, head, {"x": b"1"})
+        change(writer, head, {"x": ONE})
 
 
 def test_branch_that_moved_is_not_overwritten(origin: OriginRepo, writer: GitWriter, head: str) -> None:
     theirs = origin.write({"theirs": "1"})
     with pytest.raises(HeadMoved):
-        change(writer, head, {"x": b"1"})
+        change(writer, head, {"x": ONE})
     assert origin.pushed() == theirs
 
 
@@ -143,7 +145,7 @@ def test_branch_that_was_set_back_is_not_set_forth_again(
     backend.fetch()
     origin.force(head)
     with pytest.raises(HeadMoved):
-        change(writer, second, {"x": b"1"})
+        change(writer, second, {"x": ONE})
     assert origin.pushed() == head
 
 
@@ -151,7 +153,7 @@ def test_branch_that_was_deleted_is_not_made_again(origin: OriginRepo, writer: G
     origin.branch("other")
     origin.delete_branch("main")
     with pytest.raises(HeadMoved):
-        change(writer, head, {"x": b"1"})
+        change(writer, head, {"x": ONE})
     assert "refs/heads/main" not in git(origin.bare, "for-each-ref")
 
 
@@ -161,7 +163,7 @@ def test_of_many_pushes_at_once_exactly_one_arrives(origin: OriginRepo, writer: 
     ready = threading.Barrier(4)
 
     def push(number: int) -> None:
-        with writer.drafted(head, {"x": b"%d" % number}, author=ADA, message="m") as draft:
+        with writer.drafted(head, {"x": NewFile(b"%d" % number)}, author=ADA, message="m") as draft:
             ready.wait(timeout=20)
             try:
                 writer.push(draft, "main")
@@ -184,7 +186,10 @@ def test_push_that_hangs_before_the_remote_has_answered_is_uncertain(
 ) -> None:
     with silent_server() as port:
         away = make_writer(f"git://127.0.0.1:{port}/x", timeout=0.3)
-        with away.drafted(head, {"x": b"1"}, author=ADA, message="m") as draft, pytest.raises(PushUncertain) as caught:
+        with (
+            away.drafted(head, {"x": ONE}, author=ADA, message="m") as draft,
+            pytest.raises(PushUncertain) as caught,
+        ):
             away.push(draft, "main")
     assert str(port) not in str(caught.value)
     assert contents(tmp_path / "drafts") == set()
@@ -196,7 +201,7 @@ def test_push_that_arrived_although_its_answer_did_not_is_a_success(
 ) -> None:
     origin.hook("post-receive", "exec sleep 30 >/dev/null 2>&1")
     patient, hasty = make_writer(origin.url), make_writer(origin.url, timeout=2)
-    with patient.drafted(head, {"x": b"1"}, author=ADA, message="m") as draft:
+    with patient.drafted(head, {"x": ONE}, author=ADA, message="m") as draft:
         hasty.push(draft, "main")
     assert origin.pushed() == draft.commit
 
@@ -206,7 +211,7 @@ def test_remote_that_refuses_the_connection_took_nothing(make_writer: MakeWriter
         pass
     away = make_writer(f"git://127.0.0.1:{port}/x")
     with pytest.raises(RepositoryUnavailable, match="refuses the connection") as caught:
-        change(away, head, {"x": b"1"})
+        change(away, head, {"x": ONE})
     assert not isinstance(caught.value, HeadMoved | PushUncertain)
 
 
@@ -218,7 +223,7 @@ def test_credentials_to_write_are_the_ones_that_are_sent(tmp_path: Path, make_wr
             f"http://127.0.0.1:{asked.port}/x", credentials=GitCredentials(username="writer", password_file=file)
         )
         with pytest.raises(RepositoryUnavailable, match="refuses the login") as caught:
-            change(robot, head, {"x": b"1"})
+            change(robot, head, {"x": ONE})
     assert asked.logins[-1] == "writer:wr1te"
     assert "wr1te" not in str(caught.value)
 
@@ -229,7 +234,7 @@ def test_folder_that_a_dead_process_left_is_removed_by_the_next(tmp_path: Path, 
         folder.mkdir(parents=True)
         then = folder.stat().st_mtime - age
         os.utime(folder, (then, then))
-    change(writer, head, {"x": b"1"})
+    change(writer, head, {"x": ONE})
     assert contents(tmp_path / "drafts") == {"young"}
 
 
@@ -241,11 +246,17 @@ def test_only_ids_reach_git(writer: GitWriter, head: str, parent: str) -> None:
 
 @pytest.mark.parametrize("branch", ["--force", "-x", "a:b", "+main", "a b", "a\nb", "", "refs/../x"])
 def test_branch_that_is_no_name_is_refused_before_git_sees_it(writer: GitWriter, head: str, branch: str) -> None:
-    with writer.drafted(head, {"x": b"1"}, author=ADA, message="m") as draft, pytest.raises(ValueError, match="branch"):
+    with (
+        writer.drafted(head, {"x": ONE}, author=ADA, message="m") as draft,
+        pytest.raises(ValueError, match="branch"),
+    ):
         writer.push(draft, branch)
 
 
 def test_paths_that_lead_out_of_the_tree_are_refused(writer: GitWriter, head: str) -> None:
     for path in ("../x", "a/../../x", ".git/config", "a/.GIT/hooks/x", "/etc/passwd", "a//b", "git~1/x"):
-        with pytest.raises(ValueError, match="not a path"), writer.drafted(head, {path: b"1"}, author=ADA, message="m"):
+        with (
+            pytest.raises(ValueError, match="not a path"),
+            writer.drafted(head, {path: ONE}, author=ADA, message="m"),
+        ):
             pass
