@@ -412,6 +412,7 @@ class Services:
             record=self.trail.record,
             hint=self.hint,
             patience=20,
+            settle_after=self.timings.settle,
         )
 
     # What moves it

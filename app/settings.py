@@ -42,6 +42,7 @@ class Timings:
     catch_up: float = 2.0  # how long a read waits for a rev that its caller has already seen
     retry_first: float = 1.0  # first pause after a failed fetch, doubled up to POLL_SECONDS
     hint_retries: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # fetch again after a webhook that brought nothing
+    settle: float = 600.0  # a push that was broken off and has not arrived by then is held to have failed
     lock_retry: float = 1.0  # how often a worker tries to become the one that pulls
     keys_refresh: float = 300.0  # signing keys of the identity provider
     keys_min_interval: float = 10.0  # an unknown key id wakes the refresher at most this often

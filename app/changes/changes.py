@@ -80,7 +80,7 @@ _Make = Callable[[World, Head], Proposal]
 
 class Changes:
     """Thread-safe. `writer` None: nothing may be pushed. `hint` asks for a fetch; `patience` is how long (seconds) a
-    change waits until it is installed here."""
+    change waits until it is installed here; a push that was broken off may arrive within `settle_after` seconds."""
 
     def __init__(
         self,
@@ -95,6 +95,7 @@ class Changes:
         record: Record,
         hint: Callable[[], object],
         patience: float,
+        settle_after: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
@@ -107,6 +108,7 @@ class Changes:
         self._record = record
         self._hint = hint
         self._patience = patience
+        self._settle_after = settle_after
         self._now = now
 
     # Looking
@@ -178,18 +180,18 @@ class Changes:
         """After a fetch: find out how pushes ended whose process died, or whose answer never came."""
         for path, intent in self._intents.abandoned():
             try:
-                self._record(self._found_out(intent), durable=True)
+                arrived = self._has_arrived(intent)
+                if not arrived and self._now().timestamp() < intent.at + self._settle_after:
+                    continue  # the process that pushes, or the remote, may be at it still
+                self._record(_settled(intent, arrived), durable=True)
             except (AuditUnavailable, RepositoryUnavailable) as failure:
                 log.warning("change.not_settled", commit=intent.commit, reason=str(failure))
                 return  # the next fetch tries again
             path.unlink(missing_ok=True)
 
-    def _found_out(self, intent: Intent) -> AuditEvent:
+    def _has_arrived(self, intent: Intent) -> bool:
         tip = self._repository.refs().branches.get(intent.label)
-        arrived = tip is not None and self._repository.is_ancestor(intent.commit, tip)
-        found = "it has arrived" if arrived else "it has not arrived"
-        detail = f"{intent.event.detail}; looked at after the push was broken off: {found}"
-        return replace(intent.event, outcome=Outcome.ALLOWED if arrived else Outcome.FAILED, detail=detail)
+        return tip is not None and self._repository.is_ancestor(intent.commit, tip)
 
     def _must_write(self) -> GitWriter:
         if self._writer is None:
@@ -267,7 +269,7 @@ class Changes:
         writer = self._must_write()
         with writer.drafted(head.commit, proposal.files, author=author, message=order.message) as draft:
             event = self._event(action, order, head, draft, proposal)
-            with self._intents.open(Intent(draft.commit, head.label, event)) as intent:
+            with self._intents.open(Intent(draft.commit, head.label, event, self._now().timestamp())) as intent:
                 self._push(writer, draft, head.label, event, intent)
         return draft.commit
 
@@ -335,6 +337,12 @@ class Changes:
 
         world = self._engine.wait_until(there, self._patience)
         return world.rev if world else None
+
+
+def _settled(intent: Intent, arrived: bool) -> AuditEvent:
+    found = "it has arrived" if arrived else "it has not arrived"
+    detail = f"{intent.event.detail}; looked at after the push was broken off: {found}"
+    return replace(intent.event, outcome=Outcome.ALLOWED if arrived else Outcome.FAILED, detail=detail)
 
 
 def _email(principal: Principal) -> str:

@@ -25,11 +25,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A push that is about to be tried: `commit` onto `label`, and the event that tells of it."""
+    """A push that is about to be tried: `commit` onto `label`, the event that tells of it, and when (Unix seconds)."""
 
     commit: str
     label: str
     event: AuditEvent
+    at: float
 
 
 class Intents:
@@ -85,6 +86,7 @@ def _read(text: str) -> Intent | None:
             found["commit"],
             found["label"],
             AuditEvent(**{**event, "outcome": Outcome(event["outcome"]), "keys": tuple(event["keys"])}),
+            float(found["at"]),
         )
     except (ValueError, KeyError, TypeError):
         return None
