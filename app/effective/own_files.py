@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -75,7 +75,7 @@ def _window(table: Any) -> Window:
 
 
 def _are_names(names: object) -> bool:
-    return isinstance(names, Sequence) and all(isinstance(name, str) and NAME.fullmatch(name) for name in names)
+    return isinstance(names, list) and all(isinstance(name, str) and NAME.fullmatch(name) for name in names)
 
 
 def _toml(path: str, data: bytes) -> Mapping[str, Any]:

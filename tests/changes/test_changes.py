@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from app.audit import verify_directory
 from devstack.issuer import LocalIssuer
 from devstack.origin import git
 from tests.changes.conftest import FILES, SETTINGS, Admin, by_key
-from tests.serving import serving
+from tests.serving import BRISK, serving
 from tests.support import eventually
 
 
@@ -208,6 +209,22 @@ def test_trail_that_cannot_be_written_stops_the_change_and_nothing_is_pushed(adm
     assert admin.origin.pushed() == before
     services.trail.start()
     assert admin.change(by_key("pay.yml", a=1)).status_code == 200
+
+
+def test_push_that_was_broken_off_is_told_as_uncertain_and_found_out_later(tmp_path: Path, issuer: LocalIssuer) -> None:
+    brisk = replace(BRISK, settle=0.2)
+    with serving(tmp_path, issuer, FILES, git_timeout_seconds=1.5, timings=brisk, **SETTINGS) as running:
+        admin = Admin(running)
+        before = admin.origin.pushed()
+        admin.origin.hook("pre-receive", "exec sleep 60")
+        answer = admin.change(by_key("pay.yml", a=1))
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:config-server:repository-unavailable")
+        assert "may yet arrive" in answer.json()["detail"]
+        assert admin.origin.pushed() == before
+        assert [each["outcome"] for each in admin.records("config.change")] == ["allowed", "failed"]
+        eventually(lambda: admin.serving.refresh() and len(admin.records("config.change")) == 3)
+        assert admin.records("config.change")[-1]["detail"].endswith("it has not arrived")
+        assert list((tmp_path / "data" / "intents").iterdir()) == []
 
 
 # At the same time
