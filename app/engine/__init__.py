@@ -13,6 +13,7 @@ from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
 from app.engine.secret_watch import SecretWatch
 from app.engine.targets import Targets
+from app.engine.touched import Touched, looking
 from app.engine.vault_in import SecretReader, Versions
 from app.engine.world import Head, World
 
@@ -34,7 +35,9 @@ __all__ = [
     "SecretReader",
     "SecretWatch",
     "Targets",
+    "Touched",
     "Trees",
     "Versions",
     "World",
+    "looking",
 ]
