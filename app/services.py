@@ -28,7 +28,7 @@ from app.access import (
 )
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
-from app.changes import Around, Changes, Intents, Leave, Planner, StagedBlobs
+from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedBlobs
 from app.effective import Layout, checked_search_path
 from app.engine import (
     ConfigEngine,
@@ -415,6 +415,18 @@ class Services:
             hint=self.hint,
             patience=20,
             settle_after=self.timings.settle,
+        )
+
+    @cached_property
+    def holds(self) -> Holds:
+        return Holds(
+            self.engine,
+            self.planner,
+            self.repository,
+            self.cursor,
+            record=self.record,
+            hint=self.hint,
+            patience=20,
         )
 
     # What moves it

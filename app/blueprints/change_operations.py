@@ -9,9 +9,13 @@ from app.blueprints.change_schemas import (
     ChangeBody,
     ConfirmedSchema,
     DoneSchema,
+    HoldBody,
+    HoldSchema,
     PlanBody,
     PlanSchema,
     PromoteBody,
+    ReleaseBody,
+    ReleaseSchema,
     RollbackBody,
 )
 from app.blueprints.operation import Answer, Operation, json_body, json_of
@@ -33,6 +37,15 @@ _CHANGE_FAILS = (
 )
 _TOO_LARGE = ((413, "too-large", "The body is larger than 8 MiB."),)
 _NOT_YET = "Pushed; this worker has not installed it yet, so `rev` is null."
+
+_HOLD_FAILS = (
+    errors.BadInput,
+    errors.UnknownLabel,
+    errors.RepositoryUnavailable,
+    errors.BusUnavailable,
+    errors.AuditUnavailable,
+    errors.Overloaded,
+)
 
 CHANGE_OPERATIONS: Mapping[str, Operation] = {
     "changes.plan": Operation(
@@ -69,6 +82,26 @@ CHANGE_OPERATIONS: Mapping[str, Operation] = {
         fails=_CHANGE_FAILS,
         http_fails=_TOO_LARGE,
         body=json_body(RollbackBody),
+    ),
+    "hold.begin": Operation(
+        "Changes",
+        "Hold a branch at a commit",
+        "For a while all hosts serve the branch as it was, with `stale: held` in every answer; what is pushed "
+        "meanwhile is served when the hold ends. Needs no Git server and no credentials to write.",
+        {200: Answer("Held.", json_of(HoldSchema)), 202: Answer("Announced.", json_of(HoldSchema))},
+        fails=_HOLD_FAILS,
+        body=json_body(HoldBody),
+    ),
+    "hold.release": Operation(
+        "Changes",
+        "Let go of a branch",
+        "Before its hold ends by itself.",
+        {
+            200: Answer("It is served where it stands.", json_of(ReleaseSchema)),
+            202: Answer("Announced.", json_of(ReleaseSchema)),
+        },
+        fails=_HOLD_FAILS,
+        body=json_body(ReleaseBody),
     ),
     "changes.promote": Operation(
         "Changes",

@@ -94,6 +94,35 @@ class PromoteBody(_Confirmed):
     target = fields.String(required=True, data_key="to", validate=_ENV)
 
 
+class HoldBody(_Body):
+    """Where to keep a branch, how long, and why."""
+
+    label = fields.String(metadata=_LABEL)
+    commit = fields.String(required=True, metadata={"description": "A commit that the branch has been at, or its tag."})
+    seconds = fields.Float(required=True, allow_nan=False, validate=validate.Range(1, 7 * 86_400))
+    reason = fields.String(required=True, validate=[validate.Length(1, 500), _plain_text])
+
+
+class ReleaseBody(_Body):
+    """Which branch to let go."""
+
+    label = fields.String(metadata=_LABEL)
+
+
+class HoldSchema(Schema):
+    """A hold, and the revision that has it here (null: not yet)."""
+
+    commit = fields.String(required=True)
+    until = fields.String(required=True, metadata={"format": "date-time"})
+    rev = fields.String(required=True, allow_none=True)
+
+
+class ReleaseSchema(Schema):
+    """The revision that is without the hold here (null: not yet)."""
+
+    rev = fields.String(required=True, allow_none=True)
+
+
 class FileChangeSchema(Schema):
     path = fields.String(required=True)
     op = fields.String(required=True, metadata={"enum": ["add", "change", "delete"]})

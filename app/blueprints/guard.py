@@ -45,6 +45,8 @@ ROUTES: Mapping[str, Need] = {
     "tickets.acknowledge": Need.TOKEN,
     "admin.refresh": Need.WRITE,
     "admin.revoke": Need.WRITE,
+    "hold.begin": Need.WRITE,
+    "hold.release": Need.WRITE,
     "changes.plan": Need.PLAN,
     "changes.change": Need.CHANGE,
     "changes.rollback": Need.CHANGE,

@@ -51,7 +51,7 @@ class FileQuery(Schema):
 
 
 class StaleSchema(Schema):
-    reason = fields.String(required=True, metadata={"description": "git, vault, invalid, secret or behind"})
+    reason = fields.String(required=True, metadata={"description": "git, vault, invalid, secret, behind or held"})
     since = fields.String(required=True, metadata={"description": "RFC 3339"})
     commit = fields.String(metadata={"description": "The commit that is held back."})
     detail = fields.String(metadata={"description": "What is wrong with it: file, line, reason, or the properties."})

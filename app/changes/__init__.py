@@ -5,6 +5,7 @@ that the audit trail does not know of; what a plan does not show does not happen
 """
 
 from app.changes.changes import Changes, Done, Order
+from app.changes.holds import Holds, Who
 from app.changes.intents import Intents
 from app.changes.leave import Leave
 from app.changes.plan import Plan
@@ -18,6 +19,7 @@ __all__ = [
     "Changes",
     "Done",
     "FileEdit",
+    "Holds",
     "Intents",
     "Leave",
     "Order",
@@ -25,4 +27,5 @@ __all__ = [
     "Planner",
     "Scope",
     "StagedBlobs",
+    "Who",
 ]
