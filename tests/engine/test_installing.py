@@ -31,7 +31,7 @@ class Host:
             data_dir=directory / "data",
             redis_url=valkey.url,
             key_file=directory / "key",
-            timings=Timings(redis=2.0, redis_pause=0.05),
+            timings=Timings(redis=2.0, redis_pause=0.05, head_check=60.0),
         )
         self.asked = 0
         self.services = services = Services(self._settings)
@@ -65,6 +65,8 @@ class Host:
     def close(self) -> None:
         self.services.repository.close()
         self.services.metrics.close()
+        if self.services.link is not None:
+            self.services.link.close()
 
     def _asked(self) -> None:
         self.asked += 1
@@ -192,3 +194,22 @@ def test_while_git_does_not_answer_nobody_is_asked(
     emptied(own_valkey)
     assert reasons(one.follow()) == ["git"]
     assert one.asked == 0
+
+
+def test_while_redis_is_away_it_is_looked_for_more_often_than_the_cursor_is_otherwise(
+    hosts: tuple[Host, Host], origin: OriginRepo, own_valkey: Valkey
+) -> None:
+    """Without a word: these hosts have no bus."""
+    one, two = hosts
+    origin.branch("next")  # at a commit that both have, so that nobody need fetch
+    two.pull()
+    own_valkey.save()
+    own_valkey.stop()
+    follower = one.services.follower
+    follower.start()
+    try:
+        assert "next" not in one.services.engine.world.heads
+        own_valkey.start()
+        eventually(lambda: "next" in one.services.engine.world.heads)
+    finally:
+        follower.close()

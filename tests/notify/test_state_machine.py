@@ -102,9 +102,11 @@ class Conversations(RuleBasedStateMachine):
         self.rotate()
         files = {"application.yml": "shared: 1\n", "pay.yml": PLAIN[0], "shop.yml": PLAIN[0], "ill.yml": BROKEN}
         self.commits["main"].append(self.stage.push({**files, "pay-prod.properties": None}))
-        self.connect(0, "all", patches=True, topics=NAMES[1:6], heartbeat=60.0, resume=False)
-        self.connect(1, "masked", patches=True, topics=NAMES[1:4], heartbeat=60.0, resume=False)
-        self.listen(2, "all", NAMES[1:5])
+        self.stage.origin.branch("feature")
+        self.commits["feature"] = [self.stage.push({"shop.yml": PLAIN[1]})]
+        for slot in (0, 1):
+            self.connect(slot, "all", patches=True, topics=NAMES[1:], heartbeat=60.0, resume=False)
+        self.listen(2, "masked", NAMES[1:])
 
     def teardown(self) -> None:
         """The worker ends: everybody is told so, and nothing else."""
@@ -152,12 +154,20 @@ class Conversations(RuleBasedStateMachine):
         self.stage.pull()
 
     @precondition(lambda self: "feature" in self.commits)
-    @rule()
-    def delete_the_branch(self) -> None:
-        self.stage.origin.branch("main")
-        self.stage.origin.delete_branch("feature")
-        del self.commits["feature"]
+    @rule(seen=st.booleans(), again=st.booleans())
+    def delete_the_branch(self, seen: bool, again: bool) -> None:
+        """And make it again as it was, whether or not somebody has seen that it was gone."""
+        origin, made = self.stage.origin, self.commits.pop("feature")
+        origin.branch("main")
+        origin.delete_branch("feature")
         self.stage.pull()
+        if seen:
+            self.take_turns([*self.clients])
+        if again:
+            origin.branch("feature")
+            origin.force(made[-1])
+            self.commits["feature"] = made
+            self.stage.pull()
 
     @rule()
     def pull(self) -> None:
@@ -299,9 +309,12 @@ class Conversations(RuleBasedStateMachine):
 
     @invariant()
     def who_is_not_woken_holds_what_the_engine_says(self) -> None:
-        for client in self.clients.values():
-            if client.ended is None and not client.talk.woken.is_set():
+        living = [client for client in self.clients.values() if client.ended is None]
+        for client in living:
+            if not client.talk.woken.is_set():
                 self.check(client)
+        followed = {target.topic for target in self.stage.services.notifier.targets()}
+        assert followed == {topic for client in living for topic in client.model.followed}
 
     def check(self, client: Client) -> None:
         model = client.model
@@ -349,6 +362,7 @@ class Conversations(RuleBasedStateMachine):
         assert called or items == [], "nobody called"
         if items and isinstance(items[-1], Close):
             client.ended = items.pop().code  # type: ignore[union-attr]
+            client.talk.leave()
         frames = [(validated(item.text), item.id) for item in items if isinstance(item, Frame)]
         assert len(frames) == len(items), "nothing follows a close"
         told = [frame for frame, _ in frames]
@@ -445,7 +459,7 @@ class Conversations(RuleBasedStateMachine):
     def left(self, slot: int) -> Client | None:
         """The one that was there, which goes without a word."""
         client = self.clients.pop(slot, None)
-        if client is not None:
+        if client is not None and client.ended is None:
             client.talk.leave()
         return client
 
@@ -464,7 +478,7 @@ def accept(client: Client) -> dict[str, list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_whatever_is_said_and_moves_clients_hold_what_the_engine_says(bao: Bao) -> None:
     class Machine(Conversations):
         pass

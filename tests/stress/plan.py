@@ -25,6 +25,7 @@ DECK: Mapping[str, int] = {
     "reload": 1,
     "kill_connections": 2,
     "empty": 1,
+    "roll_back": 1,
 }
 #: Of all pushes these come with the word of a webhook; the others are found by polling, or with the next.
 HOOKED = 0.8

@@ -1,4 +1,4 @@
-"""The hands that do what the plan says: push, cut, stall, kill, reload, and take Valkey's memory away."""
+"""The hands that do what the plan says: push, cut, stall, kill, reload, and let Valkey forget."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Troubles:
         self._stack, self._hosts, self._content = stack, tuple(hosts), content
         self._followers = tuple(followers)
         self.made: list[str] = []
+        self._copy = stack.valkey.save()
         self._replaced: dict[Server, set[int]] = {host: set() for host in hosts}
         self._by_name: Mapping[str, Callable[[Step], object]] = {name: getattr(self, name) for name in DECK}
 
@@ -72,13 +73,14 @@ class Troubles:
 
     def kill(self, step: Step) -> None:
         host = self._host(step)
-        if workers := host.workers:  # else the last one was killed a moment ago
-            killed(host, _chosen(sorted(workers), step.dice[0]), self._followers)
+        with contextlib.suppress(IndexError, psutil.NoSuchProcess):  # killed or replaced a moment ago
+            killed(host, _chosen(sorted(host.workers), step.dice[0]), self._followers)
 
     def kill_puller(self, step: Step) -> None:
         host = self._host(step)
-        if (puller := puller_of(host)) in host.workers:
-            killed(host, puller, self._followers)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if (puller := puller_of(host)) in host.workers:
+                killed(host, puller, self._followers)
 
     def reload(self, step: Step) -> None:
         host = self._host(step)
@@ -92,6 +94,12 @@ class Troubles:
 
     def empty(self, _step: Step) -> None:
         self._stack.valkey.restart(empty=True)
+
+    def roll_back(self, _step: Step) -> None:
+        """To what Valkey held when this happened last, or in the beginning."""
+        copy = self._stack.valkey.save()
+        self._stack.valkey.restore(self._copy)
+        self._copy = copy
 
     def make_well(self) -> None:
         """Let everything run again, and what a reload replaces be gone. Valkey is there anyway."""
