@@ -9,10 +9,15 @@ ConfigServerError
 │   ├── UnknownTarget           an env outside ENVS, a service nobody configured (ACCEPT_EMPTY=false)
 │   ├── UnknownKey              `key=` names nothing in the configuration
 │   └── UnknownFile             no such plain file for this target
+├── Conflict                    what the request builds upon has moved; `plan` is a fresh one
+├── Frozen                      changes are frozen just now (.config-server/freeze.toml)
+├── NotOffered                  this server is not set up for it (no credentials to write)
 ├── Unprocessable               understood, and cannot be served; nothing good is left
 │   ├── BadConfiguration        a file does not parse, fold or validate: file, line, reason
 │   ├── SecretRefused           a reference breaks grammar or policy, or Vault says 403/404: names the property
-│   └── FormatCollision         two keys become one in the format asked for
+│   ├── FormatCollision         two keys become one in the format asked for
+│   ├── WouldBreak              a change would take the configuration of some targets away: names them
+│   └── PushRejected            the remote refuses the commit, in its own words
 ├── Unavailable                 try again later, `retry_after` seconds
 │   ├── RepositoryUnavailable   Git does not answer and there is no clone
 │   ├── SecretsUnavailable      Vault does not answer and nothing usable is cached
@@ -26,7 +31,7 @@ ConfigServerError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class ConfigServerError(Exception):
@@ -108,6 +113,34 @@ class SecretRefused(Unprocessable):
 
 class FormatCollision(Unprocessable):
     """Two keys of the configuration become one name in the format asked for."""
+
+
+class WouldBreak(Unprocessable):
+    """The change is refused whole: with it some targets could not be served. `plan` names them, and why."""
+
+    def __init__(self, topics: Sequence[str], plan: Mapping[str, object]) -> None:
+        super().__init__(f"the change would break {', '.join(topics[:10])}{' and more' if len(topics) > 10 else ''}")
+        self.plan = plan
+
+
+class PushRejected(Unprocessable):
+    """The repository refuses the commit (a hook, a protected branch). The detail is in its own words."""
+
+
+class Conflict(ConfigServerError):
+    """What the request builds upon has moved meanwhile. `plan`, if there is one, is made on what is there now."""
+
+    def __init__(self, detail: str, plan: Mapping[str, object] | None = None) -> None:
+        super().__init__(detail)
+        self.plan = plan
+
+
+class Frozen(ConfigServerError):
+    """Changes are frozen for an env that this one concerns. `override` with a reason goes through, and is audited."""
+
+
+class NotOffered(ConfigServerError):
+    """This server is not set up for it: it has no credentials to write to the repository."""
 
 
 class Unavailable(ConfigServerError):

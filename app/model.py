@@ -207,6 +207,7 @@ class StaleReason(enum.StrEnum):
     INVALID = "invalid"
     SECRET = "secret"  # noqa: S105 - the name of a reason, not a password
     BEHIND = "behind"
+    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)

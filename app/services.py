@@ -28,7 +28,8 @@ from app.access import (
 )
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
-from app.effective import checked_search_path
+from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedBlobs
+from app.effective import Layout, checked_search_path
 from app.engine import (
     ConfigEngine,
     Installer,
@@ -72,7 +73,7 @@ from app.notify import (
 )
 from app.observability import Health, Metrics
 from app.parts import MeasuredBackend, parts_of
-from app.repository import GitConfigBackend, GitCredentials, MirrorLock
+from app.repository import GitConfigBackend, GitCredentials, GitWriter, MirrorLock
 from app.scheduler import Scheduler
 from app.secrets import (
     AppRole,
@@ -307,24 +308,32 @@ class Services:
         )
 
     @cached_property
-    def resolver(self) -> Resolver:
+    def secret_reader(self) -> SecretReader:
         versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch)
         policy = PathPolicy(self.settings.secret_paths)
         aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
+        return SecretReader(self.secrets, policy, aliases, versions)
+
+    @cached_property
+    def resolver(self) -> Resolver:
         return Resolver(
             self.repository,
             self.trees,
             self.loader,
-            SecretReader(self.secrets, policy, aliases, versions),
+            self.secret_reader,
             etag_key=derive(self._key, "etag"),
             retry_seconds=self.settings.secret_watch_seconds,
         )
 
     @cached_property
+    def targets(self) -> Targets:
+        return Targets(self.repository, envs=self.settings.envs, secret_labels=self.settings.secret_labels)
+
+    @cached_property
     def engine(self) -> ConfigEngine:
         settings = self.settings
         return ConfigEngine(
-            Targets(self.repository, envs=settings.envs, secret_labels=settings.secret_labels),
+            self.targets,
             self.resolver,
             PlainFiles(
                 self.repository,
@@ -339,6 +348,86 @@ class Services:
             on_waiting=self.metrics.add_long_poll,
             catch_up=self.timings.catch_up,
             accept_empty=settings.accept_empty,
+        )
+
+    # What changes it
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(self.search_paths, self.settings.envs)
+
+    @cached_property
+    def planner(self) -> Planner:
+        """With a loader of its own: what is planned must push nothing out of the caches that serve."""
+        blobs = StagedBlobs(self.repository)
+        loader = Loader(
+            blobs,
+            NoSharedCache(),
+            search_paths=self.search_paths,
+            on_lookup=lambda _cache, _hit: None,
+            on_resolved=lambda _seconds: None,
+        )
+        return Planner(
+            self.trees,
+            self.targets,
+            blobs,
+            loader,
+            self.secret_reader,
+            layout=self.layout,
+            around=Around(
+                lambda: [topic for each in self.presence.all() for topic in each["topics"]], self.engine.recent
+            ),
+            key=derive(self._key, "plan"),
+        )
+
+    @cached_property
+    def writer(self) -> GitWriter | None:
+        """None: nobody may push."""
+        settings = self.settings
+        if not settings.may_write:
+            return None
+        own = not settings.git_write
+        credentials = GitCredentials(
+            username=settings.git_write_username if own else settings.git_username,
+            password_file=settings.git_write_password_file if own else settings.git_password_file,
+            ssh_key_file=settings.git_write_ssh_key_file if own else settings.git_ssh_key_file,
+            known_hosts_file=settings.git_known_hosts_file,
+            ca_file=settings.git_ca_file,
+        )
+        return GitWriter(
+            settings.repo_url,
+            settings.data_dir / "mirror",
+            settings.data_dir / "drafts",
+            credentials=credentials,
+            timeout=settings.git_timeout_seconds,
+        )
+
+    @cached_property
+    def changes(self) -> Changes:
+        return Changes(
+            self.engine,
+            self.repository,
+            self.planner,
+            self.writer,
+            leave=Leave(self.access, self.layout, self.settings.envs),
+            layout=self.layout,
+            intents=Intents(self.settings.data_dir / "intents"),
+            record=self.trail.record,
+            hint=self.hint,
+            patience=20,
+            settle_after=self.timings.settle,
+        )
+
+    @cached_property
+    def holds(self) -> Holds:
+        return Holds(
+            self.engine,
+            self.planner,
+            self.repository,
+            self.cursor,
+            record=self.record,
+            hint=self.hint,
+            patience=20,
         )
 
     # What moves it
@@ -607,6 +696,7 @@ class Services:
         self.metrics.observe_fetch(outcome, seconds)
         if outcome == "ok":
             self.metrics.set_last_fetch(time.time())
+            self.changes.settle()
 
     def _on_takeover(self) -> None:
         self.lock.clean_up_after_former_holder()

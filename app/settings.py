@@ -43,6 +43,7 @@ class Timings:
     catch_up: float = 2.0  # how long a read waits for a rev that its caller has already seen
     retry_first: float = 1.0  # first pause after a failed fetch, doubled up to POLL_SECONDS
     hint_retries: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # fetch again after a webhook that brought nothing
+    settle: float = 600.0  # a push that was broken off and has not arrived by then is held to have failed
     lock_retry: float = 1.0  # how often a worker tries to become the one that pulls
     keys_refresh: float = 300.0  # signing keys of the identity provider
     keys_min_interval: float = 10.0  # an unknown key id wakes the refresher at most this often
@@ -72,6 +73,10 @@ class Settings:
     git_ca_file: Path | None = None
     git_timeout_seconds: float = 10.0
     git_clone_timeout_seconds: float = 600.0
+    git_write: bool = False
+    git_write_username: str | None = None
+    git_write_password_file: Path | None = None
+    git_write_ssh_key_file: Path | None = None
     redis_url: str | None = None
     bind: str = "0.0.0.0:8000"
     workers: int = 1
@@ -120,6 +125,11 @@ class Settings:
         problems = [problem for _, problem in _contradictions(self)]
         if problems:
             raise SettingsError(problems)
+
+    @property
+    def may_write(self) -> bool:
+        """Whether there are credentials to push with."""
+        return self.git_write or self.git_write_password_file is not None or self.git_write_ssh_key_file is not None
 
     @property
     def audit_path(self) -> Path:
@@ -190,6 +200,11 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
         yield _among(names, "{0} needs {1}=1: a wrapping token opens once, for one worker")
     if settings.webhook_secret and settings.webhook_secret_file:
         yield _among(("webhook_secret", "webhook_secret_file"), "set one of {0}, {1}")
+    own = ("git_write_username", "git_write_password_file", "git_write_ssh_key_file")
+    if settings.git_write and any(getattr(settings, name) for name in own):
+        yield _among(("git_write", *own), "{0}=true lets the credentials for reading write; unset it, or {1}, {2}, {3}")
+    if settings.git_write_username and not settings.git_write_password_file:
+        yield _among(own[:2], "{0} needs {1}")
     for name in ("poll_seconds", "git_timeout_seconds", "git_clone_timeout_seconds", "secret_watch_seconds"):
         if getattr(settings, name) <= 0:
             yield _among((name,), "{0} must be more than 0")
@@ -345,6 +360,10 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "git_ca_file": _readable_file,
     "git_timeout_seconds": _number,
     "git_clone_timeout_seconds": _number,
+    "git_write": _flag,
+    "git_write_username": _text,
+    "git_write_password_file": _readable_file,
+    "git_write_ssh_key_file": _readable_file,
     "redis_url": _redis_url,
     "bind": _bind,
     "workers": _count,

@@ -101,6 +101,23 @@ class OriginRepo:
         git(self.work, "reset", "--quiet", "--hard", commit)
         self.push()
 
+    def hook(self, name: str, script: str | None) -> None:
+        """Let the origin run a shell script as its hook `name` (pre-receive, post-receive ...); None: no longer."""
+        file = self.bare / "hooks" / name
+        file.unlink(missing_ok=True)
+        if script is not None:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"#!/bin/sh\n{script}\n")
+            file.chmod(0o700)
+
+    def pushed(self, branch: str = "main") -> str:
+        """The commit that a branch of the bare repository stands at, whoever pushed it."""
+        return git(self.bare, "rev-parse", f"refs/heads/{branch}")
+
+    def read(self, path: str, *, branch: str = "main") -> str:
+        """A file at a branch of the bare repository."""
+        return git(self.bare, "cat-file", "blob", f"refs/heads/{branch}:{path}")
+
     def delete_branch(self, name: str) -> None:
         """Delete a branch, at the origin and here; it must not be the current one here."""
         git(self.bare, "update-ref", "-d", f"refs/heads/{name}")

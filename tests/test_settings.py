@@ -105,6 +105,7 @@ def test_a_setting_that_cannot_be_read_is_told_once_and_not_as_a_contradiction_t
         ("NAMESPACE", "blue", "blue"),
         ("SECRET_LABELS", "main, release/2.1", ("main", "release/2.1")),
         ("VAULT_MOUNTS", "kv=secret:2, old=a/b-c:1", {"kv": ("secret", 2), "old": ("a/b-c", 1)}),
+        ("GIT_WRITE", "true", True),
         ("JWT_AUDIENCE", "a, b", ("a", "b")),
         ("JWT_ALGORITHMS", "ES256,EdDSA", ("ES256", "EdDSA")),
         ("STREAMS_PER_WORKER", "7", 7),
@@ -270,3 +271,22 @@ def test_a_problem_does_not_quote_a_secret() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         made().workers = 5  # type: ignore[misc]  # that it cannot be done is the point
+
+
+def test_nobody_may_write_unless_there_are_credentials_to_write(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("x")
+    assert not made({"GIT_USERNAME": "u", "GIT_PASSWORD_FILE": str(file)}).may_write
+    for name, text in (
+        ("GIT_WRITE", "true"),
+        ("GIT_WRITE_PASSWORD_FILE", str(file)),
+        ("GIT_WRITE_SSH_KEY_FILE", str(file)),
+    ):
+        assert made({name: text}).may_write
+
+
+def test_credentials_to_write_are_one_kind_and_whole(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("x")
+    assert "GIT_WRITE=true lets" in problems({"GIT_WRITE": "true", "GIT_WRITE_SSH_KEY_FILE": str(file)})[0]
+    assert "GIT_WRITE_USERNAME needs" in problems({"GIT_WRITE_USERNAME": "robot"})[0]

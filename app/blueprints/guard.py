@@ -22,6 +22,8 @@ class Need(Enum):
     TOKEN = "a good token; the view asks for grants per topic"  # noqa: S105 - words, not a password
     TARGET = "a token that may see the service and envs in the path"
     WRITE = "config:write for everything"
+    PLAN = "config:view or config:write for something; of the rest the view shows nothing"
+    CHANGE = "config:write for something; the view asks for each file"
     METRICS = "config:view for everything; nothing where METRICS says public or names a port"
 
 
@@ -43,6 +45,12 @@ ROUTES: Mapping[str, Need] = {
     "tickets.acknowledge": Need.TOKEN,
     "admin.refresh": Need.WRITE,
     "admin.revoke": Need.WRITE,
+    "hold.begin": Need.WRITE,
+    "hold.release": Need.WRITE,
+    "changes.plan": Need.PLAN,
+    "changes.change": Need.CHANGE,
+    "changes.rollback": Need.CHANGE,
+    "changes.promote": Need.CHANGE,
 }
 
 
@@ -106,6 +114,14 @@ class Guard:
         if not holds(principal, Action.WRITE):
             raise Forbidden("this takes config:write")
 
+    def _plan(self, principal: Principal) -> None:
+        if not any(grant.action in (Action.VIEW, Action.WRITE) for grant in principal.grants):
+            raise Forbidden("this takes config:view or config:write")
+
+    def _change(self, principal: Principal) -> None:
+        if not any(grant.action == Action.WRITE for grant in principal.grants):
+            raise Forbidden("this takes config:write")
+
     def _metrics(self, principal: Principal) -> None:
         if not holds(principal, Action.VIEW):
             raise Forbidden("this takes config:view")
@@ -132,6 +148,8 @@ _CHECKS: Mapping[Need, Callable[[Guard, Principal], None]] = {
     Need.TOKEN: Guard._token,
     Need.TARGET: Guard._target,
     Need.WRITE: Guard._write,
+    Need.PLAN: Guard._plan,
+    Need.CHANGE: Guard._change,
     Need.METRICS: Guard._metrics,
 }
 

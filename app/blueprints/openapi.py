@@ -13,7 +13,8 @@ from werkzeug.routing import Map, Rule
 
 from app import errors
 from app.blueprints.guard import ROUTES, Need
-from app.blueprints.operations import OPERATIONS, Answer, Operation, Part
+from app.blueprints.operation import Answer, Operation, Part
+from app.blueprints.operations import OPERATIONS
 from app.blueprints.problems import STATUS, TITLES
 from app.blueprints.schemas import ProblemSchema
 from app.errors import ConfigServerError
@@ -102,6 +103,8 @@ _SECURITY: dict[Need, _Requirements] = {
     Need.TOKEN: _BEARER,
     Need.TARGET: _BEARER,
     Need.WRITE: _BEARER,
+    Need.PLAN: _BEARER,
+    Need.CHANGE: _BEARER,
     Need.METRICS: [*_BEARER, {}],
 }
 #: A stream may be opened with a ticket instead of a token.
@@ -124,6 +127,8 @@ _DENIALS: dict[Need, tuple[type[ConfigServerError], ...]] = {
     Need.TOKEN: (errors.Unauthenticated,),
     Need.TARGET: (errors.Unauthenticated, errors.Forbidden),
     Need.WRITE: (errors.Unauthenticated, errors.Forbidden),
+    Need.PLAN: (errors.Unauthenticated, errors.Forbidden),
+    Need.CHANGE: (errors.Unauthenticated, errors.Forbidden),
     Need.METRICS: (errors.Unauthenticated, errors.Forbidden),
 }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
 
 from marshmallow import Schema, fields
 
 from app import errors
+from app.blueprints.change_operations import CHANGE_OPERATIONS
+from app.blueprints.operation import Answer, Operation, Part, json_body, json_of
 from app.blueprints.schemas import (
     AckBody,
     ConfigSchema,
@@ -19,12 +19,8 @@ from app.blueprints.schemas import (
     TicketSchema,
 )
 from app.engine import FORMAT_NAMES
-from app.errors import ConfigServerError
 from app.model import NAME
 from app.notify import wire
-
-#: A piece of an OpenAPI document.
-Part: TypeAlias = dict[str, Any]
 
 #: The headers of every answer that holds a configuration or a file of one.
 CONFIG_HEADERS = ("ETag", "X-Config-Version", "X-Config-Rev", "X-Config-Stale")
@@ -53,44 +49,6 @@ class HealthSchema(Schema):
     status = fields.String(required=True, metadata={"enum": ["ok", "degraded", "down"]})
     ready = fields.Boolean(required=True)
     parts = fields.Dict(keys=fields.String(), values=fields.Nested(PartSchema), required=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One good answer: what it means, its media types with their schemas, its headers by component name."""
-
-    description: str
-    content: Mapping[str, Part] = field(default_factory=dict)
-    headers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One route. `fails` are the errors beyond those that its place in the guard's table implies, `http_fails` the
-    problems (status, type, meaning) that are none of our errors.
-
-    `parameters` are names of parameter components; `query` is the schema of the query, `more` what no schema holds.
-    """
-
-    tag: str
-    summary: str
-    description: str
-    answers: Mapping[int, Answer]
-    parameters: tuple[str, ...] = ()
-    query: type[Schema] | None = None
-    more: tuple[Part, ...] = ()
-    fails: tuple[type[ConfigServerError], ...] = ()
-    http_fails: tuple[tuple[int, str, str], ...] = ()
-    body: Part | None = None
-
-
-def json_of(schema: type[Schema], example: object = None) -> Mapping[str, Part]:
-    content: Part = {"schema": schema}
-    return {"application/json": content if example is None else {**content, "example": example}}
-
-
-def _json_body(schema: type[Schema]) -> Part:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def _text(media_type: str, example: str) -> Mapping[str, Part]:
@@ -298,7 +256,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "For a client of an event stream; a WebSocket has the frame `ack`. For the operator's list of instances.",
         {204: Answer("Noted.")},
         fails=(errors.BadInput, errors.NotFound),
-        body=_json_body(AckBody),
+        body=json_body(AckBody),
     ),
     "admin.revoke": Operation(
         "Administration",
@@ -307,7 +265,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "with 4401, within five seconds while Redis answers.",
         {204: Answer("On disk, and published.")},
         fails=(errors.BadInput, errors.AuditUnavailable, errors.Unavailable),
-        body=_json_body(RevocationBody),
+        body=json_body(RevocationBody),
     ),
     "admin.refresh": Operation(
         "Administration",
@@ -324,6 +282,7 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         fails=(errors.RepositoryUnavailable, errors.AuditUnavailable),
     ),
+    **CHANGE_OPERATIONS,
     "hooks.git": Operation(
         "Hooks",
         "Be told of a push",

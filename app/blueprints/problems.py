@@ -22,9 +22,12 @@ STATUS: Mapping[type[ConfigServerError], int] = {
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
+    errors.Conflict: 409,
     errors.Unprocessable: 422,
+    errors.Frozen: 423,
     errors.TooManyStreams: 429,
     errors.Overloaded: 503,
+    errors.NotOffered: 501,
     errors.Unavailable: 503,
     errors.ConfigServerError: 500,
 }
@@ -35,11 +38,14 @@ TITLES: Mapping[int, str] = {
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
+    409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
     422: "Cannot be served",
+    423: "Frozen",
     429: "Too many requests",
     500: "Internal error",
+    501: "Not offered",
     503: "Unavailable",
 }
 
@@ -91,6 +97,8 @@ def _members(failure: ConfigServerError) -> dict[str, object]:
         return {"file": failure.path, "line": failure.line, "reason": failure.reason}
     if isinstance(failure, errors.SecretRefused):
         return {"keys": list(failure.keys)}
+    if isinstance(failure, errors.Conflict | errors.WouldBreak) and failure.plan is not None:
+        return {"plan": failure.plan}
     return {}
 
 

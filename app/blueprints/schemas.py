@@ -51,7 +51,7 @@ class FileQuery(Schema):
 
 
 class StaleSchema(Schema):
-    reason = fields.String(required=True, metadata={"description": "git, vault, invalid, secret or behind"})
+    reason = fields.String(required=True, metadata={"description": "git, vault, invalid, secret, behind or held"})
     since = fields.String(required=True, metadata={"description": "RFC 3339"})
     commit = fields.String(metadata={"description": "The commit that is held back."})
     detail = fields.String(metadata={"description": "What is wrong with it: file, line, reason, or the properties."})
@@ -92,6 +92,9 @@ class ProblemSchema(Schema):
     line = fields.Integer(allow_none=True)
     reason = fields.String()
     keys = fields.List(fields.String(), metadata={"description": "422: the properties whose secret is refused."})
+    plan = fields.Dict(
+        keys=fields.String(), metadata={"description": "409: made on what is there now. 422: what would break."}
+    )
 
 
 class RefreshSchema(Schema):
@@ -161,8 +164,16 @@ def _loaded(schema: Schema, given: Mapping[str, Any]) -> dict[str, Any]:
     except ValidationError as failure:
         messages = failure.messages if isinstance(failure.messages, dict) else {}
         name, reasons = next(iter(messages.items()), ("query", None))
-        raise BadInput(_shown(name), str(reasons[0]) if isinstance(reasons, list) else "is not valid") from failure
+        raise BadInput(_shown(name), _first(reasons)) from failure
     return loaded
+
+
+def _first(reasons: object) -> str:
+    """The first reason; of a list or map inside, with where it is."""
+    if isinstance(reasons, dict) and reasons:
+        name, below = next(iter(reasons.items()))
+        return f"{name if isinstance(name, int) else _shown(name)}: {_first(below)}"
+    return str(reasons[0]) if isinstance(reasons, list) and reasons else "is not valid"
 
 
 def _shown(name: str) -> str:

@@ -9,6 +9,9 @@ from app.effective.canonical import canonical, fingerprint
 from app.effective.codec import LOADER_VERSION, decode, encode
 from app.effective.diff import changed_keys, patch
 from app.effective.documents import parse
+from app.effective.edit import KeyEdits, edit
+from app.effective.edit_tree import EditRefused
+from app.effective.editable import check_path, check_unmasked, folders_of
 from app.effective.expand import MapTree, expand
 from app.effective.fill import as_written, fill, mask, references, sealed
 from app.effective.fold import fold, ordered
@@ -16,23 +19,33 @@ from app.effective.formats import FORMATS, Format, flatten, subtree
 from app.effective.keys import key_text, parse_key
 from app.effective.leaves import leaf_nodes
 from app.effective.precedence import Candidate, candidates, checked_search_path, locations
+from app.effective.reach import EVERYTHING, OWN_FOLDER, Layout, Reach
 from app.effective.references import MalformedReference, parse_template
 from app.effective.text import fill_text
 
 __all__ = [
+    "EVERYTHING",
     "FORMATS",
     "LOADER_VERSION",
+    "OWN_FOLDER",
     "Candidate",
+    "EditRefused",
     "Format",
+    "KeyEdits",
+    "Layout",
     "MalformedReference",
     "MapTree",
+    "Reach",
     "active",
     "as_written",
     "candidates",
     "canonical",
     "changed_keys",
+    "check_path",
+    "check_unmasked",
     "checked_search_path",
     "decode",
+    "edit",
     "encode",
     "expand",
     "fill",
@@ -40,6 +53,7 @@ __all__ = [
     "fingerprint",
     "flatten",
     "fold",
+    "folders_of",
     "key_text",
     "leaf_nodes",
     "locations",

@@ -12,8 +12,8 @@ from app.effective.limits import Budget, Malformed, check_escapes
 from app.effective.tree import Mark, Parsed, TreeBuilder
 
 _SEPARATOR = re.compile(r"([#!])---[ \t\f]*")
-_DELIMITER = re.compile(r"[ \t\f]*[=:][ \t\f]*|[ \t\f]+")
-_KEY = re.compile(r"[^\\=: \t\f]*(?:\\.[^\\=: \t\f]*)*", re.DOTALL)
+DELIMITER = re.compile(r"[ \t\f]*[=:][ \t\f]*|[ \t\f]+")
+KEY = re.compile(r"[^\\=: \t\f]*(?:\\.[^\\=: \t\f]*)*", re.DOTALL)
 _BLANK = " \t\f"
 
 
@@ -36,17 +36,17 @@ def read_properties(text: str) -> Iterator[Parsed]:
     budget = Budget()
     lines = re.split(r"\r\n|\r|\n", text)
     begin = 0
-    for end in [*_separators(lines), len(lines)]:
+    for end in [*separators(lines), len(lines)]:
         builder = TreeBuilder(budget)
         builder.open({}, (begin + 1, 1))
-        for entry in _entries(lines, begin, end):
+        for entry in entries(lines, begin, end):
             _take(builder, entry)
         if (document := builder.close()).value:
             yield document
         begin = end + 1
 
 
-def _separators(lines: list[str]) -> Iterator[int]:
+def separators(lines: list[str]) -> Iterator[int]:
     for index, line in enumerate(lines):
         if line[1:4] == "---" and (match := _SEPARATOR.fullmatch(line)):
             neighbours = lines[max(index - 1, 0) : index] + lines[index + 1 : index + 2]
@@ -55,7 +55,7 @@ def _separators(lines: list[str]) -> Iterator[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     """A logical line. `pieces` are its natural lines: (offset in `text`, line, column) of each one's beginning."""
 
     text: str
@@ -66,7 +66,7 @@ class _Entry:
         return line, column + offset - start
 
 
-def _entries(lines: list[str], begin: int, end: int) -> Iterator[_Entry]:
+def entries(lines: list[str], begin: int, end: int) -> Iterator[Entry]:
     """Join continued lines, in linear time (javaproperties' own reader is quadratic here)."""
     index = begin
     while index < end:
@@ -85,13 +85,13 @@ def _entries(lines: list[str], begin: int, end: int) -> Iterator[_Entry]:
             if not goes_on:
                 break
         if length:
-            yield _Entry("".join(parts), pieces)
+            yield Entry("".join(parts), pieces)
 
 
-def _take(builder: TreeBuilder, entry: _Entry) -> None:
-    key = _KEY.match(entry.text)
+def _take(builder: TreeBuilder, entry: Entry) -> None:
+    key = KEY.match(entry.text)
     key_end = key.end() if key else 0
-    delimiter = _DELIMITER.match(entry.text, key_end)
+    delimiter = DELIMITER.match(entry.text, key_end)
     value_start = delimiter.end() if delimiter else len(entry.text)
     mark = entry.mark(value_start)
     try:

@@ -8,7 +8,7 @@ from app.engine.answer import FORMAT_NAMES, Answer, ReadRequest
 from app.engine.engine import ConfigEngine, Current
 from app.engine.files import FileAnswer, PlainFiles
 from app.engine.installer import Installer
-from app.engine.loader import Loader, Trees
+from app.engine.loader import Blobs, Loader, Trees
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
 from app.engine.secret_watch import SecretWatch
@@ -20,6 +20,7 @@ from app.engine.world import Head, World, cursor_of
 __all__ = [
     "FORMAT_NAMES",
     "Answer",
+    "Blobs",
     "ConfigEngine",
     "Current",
     "FileAnswer",

@@ -115,6 +115,16 @@ class ConfigEngine:
         with self._swapped:
             return self._swapped.wait_for(lambda: self.ready, timeout)
 
+    def wait_until(self, holds: Callable[[World], bool], timeout: float) -> World | None:
+        """The installed world once `holds` says so of it; None when that takes longer than `timeout` seconds."""
+
+        def found() -> World | None:
+            world = self._world
+            return world if world is not None and holds(world) else None
+
+        with self._swapped:
+            return self._swapped.wait_for(found, timeout)
+
     # Reading
 
     def read(self, request: ReadRequest) -> Answer:

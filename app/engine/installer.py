@@ -64,7 +64,7 @@ class Installer:
             return False
         former = self._engine.world if self._engine.installed else None
         stale = self._git_stale(host)
-        world = world_of(cursor, stale)
+        world = world_of(cursor, stale, time.time())
         if former is not None and self._same(former, world):
             return False
         if self._holds_all(former, world):
@@ -137,13 +137,13 @@ class Installer:
         return (Stale(StaleReason.GIT, since),) if since else ()
 
     def _same(self, former: World, world: World) -> bool:
-        return former.rev == world.rev and former.stale == world.stale
+        return former.rev == world.rev and former.stale == world.stale and former.holds == world.holds
 
     def _holds_all(self, former: World | None, world: World) -> bool:
         """Whether the mirror of this host has every commit that moved. Only then is all of `rev` readable here."""
-        known = {head.commit for head in former.heads.values()} if former else set()
+        known = former.commits if former else frozenset()
         try:
-            return all(head.commit in known or self._repository.has(head.commit) for head in world.heads.values())
+            return all(self._repository.has(commit) for commit in world.commits - known)
         except RepositoryUnavailable:
             return False  # the first clone is still on its way
 
@@ -179,8 +179,8 @@ class Installer:
         look = looking(self._engine)
         for label, head in world.heads.items():
             old = former.heads.get(label)
-            recent = self._engine.recent(label) if old is not None and old.commit != head.commit else []
-            changed = self._trees.advance(old.commit, head.commit) if old is not None and recent else frozenset()
+            recent = self._engine.recent(label) if old is not None and old.state != head.state else []
+            changed = self._trees.advance(old.serves, head.serves) if old is not None and recent else frozenset()
             for target in in_slices(recent):
                 if changed is None or not changed.isdisjoint(self._engine.inputs(target)):
                     look(world, target)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
+from typing import Protocol
 
 from app.cache import LocalCache, SharedCache
 from app.effective import LOADER_VERSION, Candidate, MapTree, candidates, decode, encode, expand, fold, ordered, parse
@@ -70,12 +71,18 @@ class Trees:
         self._latest = tree
 
 
+class Blobs(Protocol):
+    """Where the content of files is read by id: the repository, or what is staged beside it."""
+
+    def blob(self, blob_id: str, *, limit: int) -> bytes: ...
+
+
 class Loader:
     """Thread-safe. `search_paths` are the folders of the configuration repository, weakest first."""
 
     def __init__(
         self,
-        repository: GitConfigBackend,
+        repository: Blobs,
         shared: SharedCache,
         *,
         search_paths: Sequence[str],

@@ -19,7 +19,7 @@ from app.engine.vault_in import Denied, SecretReader, Secrets
 from app.engine.world import Head, World
 from app.errors import BadConfiguration, ConfigServerError, SecretRefused, SecretsUnavailable, Unprocessable
 from app.model import Effective, Json, RefKind, Stale, StaleReason, Target, View
-from app.notify import Announced, Rev
+from app.notify import Announced, Hold, Rev
 from app.repository import GitConfigBackend, ObjectLost
 from app.secrets.flight import SingleFlight
 
@@ -65,6 +65,10 @@ class Resolution:
         return frozenset(self.effective.origins)
 
 
+#: target, the label's commit and hold, and whether secrets may be filled in there.
+_Key: TypeAlias = tuple[Target, str, Hold | None, bool]
+
+
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     """A Resolution, and until when (monotonic seconds) it may be used before the head is tried again.
@@ -74,6 +78,7 @@ class _Remembered:
 
     resolution: Resolution
     retry_at: float
+    key: _Key
     former: tuple[Announced, ...] = ()
 
     def stands(self, head: Head, now: float) -> bool:
@@ -87,10 +92,6 @@ class _Refused:
 
     failure: ConfigServerError
     retry_at: float
-
-
-#: target, the label's commit, and whether secrets may be filled in there.
-_Key: TypeAlias = tuple[Target, str, bool]
 
 
 class Resolver:
@@ -125,10 +126,10 @@ class Resolver:
         Raises BadConfiguration or SecretRefused when neither the head nor an older version is good, SecretsUnavailable
         when Vault does not answer and nothing is held, RepositoryUnavailable, ObjectLost.
         """
-        key = (target, head.commit, protected)
+        key = (target, *head.state, protected)
         known = self._remembered.get(key)
         if known is not None and known.stands(head, self._clock()):
-            fresh = self._with_current_secrets(known, world, protected=protected)
+            fresh = self._with_current_secrets(known, world)
             if fresh is not None:
                 return fresh
         refused = self._refused.get((key, world.rev))
@@ -162,7 +163,7 @@ class Resolver:
         """Every path whose change can change this target, absent files too."""
         return tuple(candidate.path for candidate in self._loader.candidates(target))
 
-    def _with_current_secrets(self, remembered: _Remembered, world: World, *, protected: bool) -> Resolution | None:
+    def _with_current_secrets(self, remembered: _Remembered, world: World) -> Resolution | None:
         """It with its secrets as announced now; None when they cannot be had and the long way must be gone."""
         known = remembered.resolution
         if not known.secrets.by_reference:
@@ -174,7 +175,7 @@ class Resolver:
         if secrets.same_as(known.secrets):
             return known
         fresh = replace(known, secrets=secrets, etag=self._etag(known.effective, secrets))
-        self._remember(replace(remembered, resolution=fresh), protected=protected)
+        self._remember(replace(remembered, resolution=fresh))
         return fresh
 
     def _resolve_anew(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
@@ -182,16 +183,17 @@ class Resolver:
             resolution = self._good(world, head, target, protected=protected)
         except (Unprocessable, SecretsUnavailable) as failure:
             refused = _Refused(copy.copy(failure), self._clock() + REFUSAL_SECONDS)
-            self._refused.put(((target, head.commit, protected), world.rev), refused)
+            self._refused.put(((target, *head.state, protected), world.rev), refused)
             raise
         waiting = any(stale.reason in {StaleReason.SECRET, StaleReason.VAULT} for stale in resolution.stale)
         retry_at = self._clock() + self._retry_seconds if waiting else float("inf")
-        self._remember(_Remembered(resolution, retry_at, head.former), protected=protected)
+        self._remember(_Remembered(resolution, retry_at, (target, *head.state, protected), head.former))
         return resolution
 
     def _good(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
         try:
-            return self._at(world, head, target, head.commit, protected=protected)
+            found = self._at(world, head, target, head.serves, protected=protected)
+            return replace(found, stale=(_held(head.hold, head.commit),)) if head.hold else found
         except Unprocessable as failure:
             if head.kind is not RefKind.BRANCH or (isinstance(failure, Denied) and failure.in_use):
                 raise
@@ -199,9 +201,9 @@ class Resolver:
         except SecretsUnavailable:
             return self._last_served(world, head, target)
 
-    def _remember(self, remembered: _Remembered, *, protected: bool) -> None:
+    def _remember(self, remembered: _Remembered) -> None:
         resolution = remembered.resolution
-        self._remembered.put((resolution.target, resolution.head, protected), remembered)
+        self._remembered.put(remembered.key, remembered)
         self._served.put(resolution.target, resolution)
 
     def _at(self, world: World, head: Head, target: Target, commit: str, *, protected: bool) -> Resolution:
@@ -258,3 +260,7 @@ class Resolver:
         versions: Mapping[str, str] = secrets.versions
         text = fingerprint(effective) + b"\0" + json.dumps(versions, sort_keys=True).encode()
         return hmac.digest(self._etag_key, text, hashlib.sha256).hex()[:32]
+
+
+def _held(hold: Hold, head: str) -> Stale:
+    return Stale(StaleReason.HELD, hold.since, head, hold.reason)

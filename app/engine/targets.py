@@ -29,7 +29,7 @@ class Targets:
         """
         if self._envs:
             self._check_names(service, envs)
-        head = self._head(world, label)
+        head = self.head(world, label)
         return head, Target(service, envs, head.label)
 
     def is_protected(self, world: World, head: Head) -> bool:
@@ -49,7 +49,8 @@ class Targets:
         if any(service.endswith(f"-{env}") for env in self._envs):
             raise UnknownTarget("a service's name may not end in -ENV")
 
-    def _head(self, world: World, label: str | None) -> Head:
+    def head(self, world: World, label: str | None) -> Head:
+        """Where a branch, tag or reachable commit stands. Raises UnknownLabel, RepositoryUnavailable."""
         name = world.default_label if label is None else label
         head = world.heads.get(name)
         if head is not None:

@@ -52,9 +52,10 @@ class Touched:
         touched: set[Target] = set()
         for label in self._notifier.labels():
             old, new = former.heads.get(label), world.heads.get(label)
-            if (old and old.commit) == (new and new.commit):
+            if (old and old.state) == (new and new.state):
                 continue
-            changed = self._trees.advance(old.commit, new.commit) if old and new else None
+            same_hold = old is not None and new is not None and old.hold == new.hold
+            changed = self._trees.advance(old.serves, new.serves) if old and new and same_hold else None
             if changed is None:
                 touched |= self._notifier.of_label(label)
             else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.model import RefKind, SecretPath, Stale
-from app.notify import Announced, Cursor, LabelHead, Rev
+from app.notify import Announced, Cursor, Hold, LabelHead, Rev
 from app.secrets import Known
 
 
@@ -14,7 +14,8 @@ from app.secrets import Known
 class Head:
     """Where a label stands in this worker. `former` heads are the first candidates for a last good version.
 
-    `rewritten`: it came here by a forced push, so this commit does not follow from the one before.
+    `rewritten`: it came here by a forced push, so this commit does not follow from the one before. `hold`: an operator
+    keeps the label at another commit.
     """
 
     label: str
@@ -23,6 +24,17 @@ class Head:
     at: str
     former: tuple[Announced, ...] = ()
     rewritten: bool = False
+    hold: Hold | None = None
+
+    @property
+    def serves(self) -> str:
+        """The commit that is answered with."""
+        return self.hold.commit if self.hold else self.commit
+
+    @property
+    def state(self) -> tuple[str, Hold | None]:
+        """Where it stands and whether it is held: what an answer depends on."""
+        return self.commit, self.hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +47,35 @@ class World:
     secrets: Mapping[SecretPath, Known] = field(default_factory=dict)
     stale: tuple[Stale, ...] = ()
 
+    @property
+    def holds(self) -> Mapping[str, Hold]:
+        """The labels that an operator keeps back."""
+        return {name: head.hold for name, head in self.heads.items() if head.hold}
+
+    @property
+    def commits(self) -> frozenset[str]:
+        """All that must be readable where this is installed."""
+        return frozenset(commit for head in self.heads.values() for commit in (head.commit, head.serves))
+
 
 def cursor_of(world: World) -> Cursor:
     """What was installed, as what was announced; how often a label has moved is not known any more."""
     labels = {
-        name: LabelHead(head.kind, head.commit, 1, head.at, head.former, head.rewritten)
+        name: LabelHead(head.kind, head.commit, 1, head.at, head.former, head.rewritten, head.hold)
         for name, head in world.heads.items()
     }
     return Cursor(world.rev, world.default_label, labels, world.secrets)
 
 
-def world_of(cursor: Cursor, stale: tuple[Stale, ...]) -> World:
+def world_of(cursor: Cursor, stale: tuple[Stale, ...], now: float) -> World:
+    """`now` is Unix seconds: a hold that has ended is none."""
     heads = {
-        name: Head(name, head.kind, head.commit, head.at, head.former, head.rewritten)
+        name: Head(name, head.kind, head.commit, head.at, head.former, head.rewritten, _held(head.hold, now))
         for name, head in cursor.labels.items()
         if head.commit is not None
     }
     return World(cursor.rev, cursor.default_label, heads, cursor.secrets, stale)
+
+
+def _held(hold: Hold | None, now: float) -> Hold | None:
+    return hold if hold is not None and now < hold.until else None

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -75,8 +75,21 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A label is served at `commit`, wherever it stands, until `until` (Unix seconds); `since` is RFC 3339."""
+
+    commit: str
+    until: float
+    since: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelHead:
-    """Where a label stands: `commit` is None once it was deleted, `former` are older heads, newest first."""
+    """Where a label stands: `commit` is None once it was deleted, `former` are older heads, newest first.
+
+    `hold` may have ended: whoever reads it looks at the clock.
+    """
 
     kind: RefKind
     commit: str | None
@@ -84,13 +97,15 @@ class LabelHead:
     at: str
     former: tuple[Announced, ...] = ()
     rewritten: bool = False
+    hold: Hold | None = None
 
     def moved(self, kind: RefKind, commit: str | None, at: str, *, rewritten: bool = False) -> LabelHead:
         """The head after it moved to `commit`; the store fills in its seq. `rewritten`: by a forced push."""
         former = (Announced(self.commit, self.at), *self.former) if self.commit else self.former
-        return LabelHead(kind, commit, 0, at, former[:HISTORY], rewritten)
+        return LabelHead(kind, commit, 0, at, former[:HISTORY], rewritten, self.hold if commit else None)
 
     def as_json(self) -> dict[str, Any]:
+        hold = {"hold": list(astuple(self.hold))} if self.hold else {}
         return {
             "v": 1,
             "kind": self.kind,
@@ -99,6 +114,7 @@ class LabelHead:
             "at": self.at,
             "former": [[entry.commit, entry.at] for entry in self.former],
             "rewritten": self.rewritten,
+            **hold,
         }
 
     @classmethod
@@ -115,7 +131,8 @@ class LabelHead:
         if data["v"] != 1 or not named or not (type(seq), type(at), type(data["former"])) == (int, str, list):
             raise ValueError("not a label of schema version 1")
         former = tuple(Announced(*entry) for entry in data["former"] if _is_announced(entry))
-        return cls(RefKind(data["kind"]), commit, seq, at, former, data.get("rewritten") is True)
+        rewritten, hold = data.get("rewritten") is True, _hold(data.get("hold"))
+        return cls(RefKind(data["kind"]), commit, seq, at, former, rewritten, hold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +199,15 @@ def _as_value_error() -> Iterator[None]:
         yield
     except (LookupError, TypeError, AttributeError, RecursionError) as exc:
         raise ValueError("damaged, or of another schema") from exc
+
+
+def _hold(entry: object) -> Hold | None:
+    """None for no hold, and for one that is damaged: it would serve nobody knows what."""
+    if not isinstance(entry, list) or len(entry) != 4:
+        return None
+    commit, until, since, reason = entry
+    whole = isinstance(commit, str) and COMMIT.fullmatch(commit) and isinstance(until, int | float)
+    return Hold(commit, until, since, reason) if whole and isinstance(since, str) and isinstance(reason, str) else None
 
 
 def _is_announced(entry: object) -> bool:

@@ -6,7 +6,21 @@ commit start no process. No text of Git's leaves this folder, as it may name URL
 
 from app.repository.backend import GitConfigBackend
 from app.repository.environment import GitCredentials, protocol_of
-from app.repository.errors import BlobTooLarge, ObjectLost
+from app.repository.errors import BlobTooLarge, HeadMoved, ObjectLost, PushUncertain
 from app.repository.lock import MirrorLock
+from app.repository.writer import Author, Draft, GitWriter, NewFile
 
-__all__ = ["BlobTooLarge", "GitConfigBackend", "GitCredentials", "MirrorLock", "ObjectLost", "protocol_of"]
+__all__ = [
+    "Author",
+    "BlobTooLarge",
+    "Draft",
+    "GitConfigBackend",
+    "GitCredentials",
+    "GitWriter",
+    "HeadMoved",
+    "MirrorLock",
+    "NewFile",
+    "ObjectLost",
+    "PushUncertain",
+    "protocol_of",
+]

@@ -75,7 +75,9 @@ def reader_environment(mirror: Path) -> dict[str, str]:
     }
 
 
-def network_environment(mirror: Path, url: str, credentials: GitCredentials, timeout: float) -> dict[str, str]:
+def network_environment(
+    mirror: Path, url: str, credentials: GitCredentials, timeout: float, *, writing: bool = False
+) -> dict[str, str]:
     """What a Git process needs that talks to the remote `origin`, which is `url`. `timeout` is in seconds."""
     protocol = protocol_of(url)
     config = [("safe.directory", str(mirror)), ("remote.origin.url", absolute(url))]
@@ -83,6 +85,8 @@ def network_environment(mirror: Path, url: str, credentials: GitCredentials, tim
         # The operator named this directory; Git's check of its owner would refuse it when another user owns it, and
         # the settings of this process do not reach upload-pack.
         config.append(("remote.origin.uploadpack", "git -c safe.directory='*' upload-pack"))
+        if writing:
+            config.append(("remote.origin.receivepack", "git -c safe.directory='*' receive-pack"))
     if credentials.ca_file:
         config.append(("http.sslCAInfo", str(credentials.ca_file)))
     if credentials.password_file and protocol in ("http", "https"):

@@ -32,3 +32,11 @@ class GitFailed(RepositoryUnavailable):
         super().__init__(reason)
         self.damaged = damaged
         self.timed_out = timed_out
+
+
+class HeadMoved(RepositoryUnavailable):
+    """A push found the branch elsewhere than at the commit that it builds upon; nothing was pushed."""
+
+
+class PushUncertain(RepositoryUnavailable):
+    """A push was cut off, and the remote cannot be asked whether it arrived."""

@@ -71,6 +71,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             data_dir=directory / "data",
             bind="127.0.0.1:0",
             webhook_secret=SECRET,
+            git_write=True,
         )
         bearer = f"Bearer {issuer.token('ada', 'config:read:*/* config:write')}"
         with server, httpx.Client(base_url=server.url, headers={"Authorization": bearer}, timeout=20) as client:
@@ -124,6 +125,9 @@ UPGRADE = {
     "Sec-WebSocket-Protocol": "cfg.v1",
 }
 BODY = b'{"ref":"refs/heads/main"}'
+JSON = {"Content-Type": "application/json"}
+CHANGE = b'{"base": "%s", "label": "%s", "message": "m", "edits": [{"file": "pay.yml", "set": {"db.pool": 6}}]}'
+CONFIRMED = b'{%s, "confirm": "0000000000000000000000000000000000000000"}'
 SIGNATURE = "sha256=" + hmac.digest(SECRET.encode(), BODY, hashlib.sha256).hex()
 
 
@@ -165,6 +169,23 @@ _CASES = (
     Case("stream.events", 400, "bad-input", "/v1/events?topic=pay"),
     Case("stream.events", 404, "unknown-label", "/v1/events?topic=pay/prod/nowhere"),
     Case("admin.refresh", 200),
+    Case("hold.begin", 400, "bad-input", headers=JSON, body=b'{"commit": "main", "seconds": 1e9, "reason": "r"}'),
+    Case("hold.begin", 200, headers=JSON, body=b'{"commit": "main", "seconds": 60, "reason": "r"}'),
+    Case("hold.release", 200, headers=JSON, body=b"{}"),
+    Case("hold.release", 400, "bad-input", headers=JSON, body=b"{}"),
+    Case("changes.plan", 200, headers=JSON, body=b'{"edits": [{"file": "pay.yml", "set": {"db.pool": 6}}]}'),
+    Case("changes.plan", 400, "bad-input", headers=JSON, body=b'{"edits": [{"file": "../pay.yml", "delete": true}]}'),
+    Case("changes.plan", 413, "too-large", headers=JSON, body=bytes(9 << 20)),
+    Case("changes.plan", 422, "bad-configuration", headers=JSON, body=b'{"edits": [{"file": "a.yml", "text": "["}]}'),
+    Case("changes.change", 400, "bad-input", headers=JSON, body=b"{}"),
+    Case("changes.change", 404, "unknown-label", headers=JSON, body=CHANGE % (b"0" * 40, b"nowhere")),
+    Case("changes.change", 409, "conflict", headers=JSON, body=CHANGE % (b"0" * 40, b"main")),
+    Case("changes.rollback", 200, headers=JSON, body=b'{"to": "main", "all": true}'),
+    Case("changes.rollback", 409, "conflict", headers=JSON, body=CONFIRMED % b'"to": "main", "all": true'),
+    Case("changes.promote", 200, headers=JSON, body=b'{"service": "pay", "from": "prod", "to": "dev"}'),
+    Case(
+        "changes.promote", 409, "conflict", headers=JSON, body=CONFIRMED % b'"service":"pay","from":"prod","to":"dev"'
+    ),
     Case("hooks.git", 202, headers={"X-Hub-Signature-256": SIGNATURE}, body=BODY),
     Case("hooks.git", 401, "unauthenticated", headers={"X-Hub-Signature-256": "sha256=00"}, body=BODY),
     Case("hooks.git", 413, "too-large", headers={"X-Hub-Signature-256": SIGNATURE}, body=bytes(2 << 20)),

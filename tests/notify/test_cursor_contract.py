@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from app.model import RefKind, SecretPath
-from app.notify import Announced, Cursor, CursorStore, LabelHead, Rev
+from app.notify import Announced, Cursor, CursorStore, Hold, LabelHead, Rev
 from app.secrets import Known
 from tests.notify.values import AT, DATABASE, EPOCH, commit, cursor, head, seeded, standing
 
@@ -173,3 +174,16 @@ def test_all_who_adopt_at_once_agree(store: CursorStore) -> None:
         agreed = set(pool.map(lambda version: store.adopt(EPOCH, path, Known(version)), range(1, THREADS + 1)))
     assert len(agreed) == 1
     assert store.in_use()[path] in agreed
+
+
+def test_hold_is_announced_like_a_move_and_kept_by_the_next_one(store: CursorStore) -> None:
+    assert store.seed(None, cursor(labels={"main": head(1)}))
+    hold = Hold(commit(1), 1_800_000_000.5, AT, 'a "@seq" of its own')
+    before = standing(store)
+    assert store.announce(before, "main", replace(before.labels["main"], hold=hold))
+    after = standing(store)
+    assert (after.rev.seq, after.labels["main"].hold) == (before.rev.seq + 1, hold)
+    assert store.announce(after, "main", after.labels["main"].moved(RefKind.BRANCH, commit(2), AT))
+    assert standing(store).labels["main"].hold == hold
+    assert store.announce(before, "main", replace(before.labels["main"], commit=commit(2)))  # out of date: not done
+    assert standing(store).labels["main"].hold == hold

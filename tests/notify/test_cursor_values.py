@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.model import RefKind
-from app.notify import Announced, Cursor, LabelHead, Rev, host_epoch, new_epoch, now_text
+from app.notify import Announced, Cursor, Hold, LabelHead, Rev, host_epoch, new_epoch, now_text
 from app.notify.cursor import HISTORY, dump_known, load_known, secret_path
 from app.secrets import Known
 from tests.notify.values import AT, DATABASE, commit, cursor, head
@@ -168,3 +168,21 @@ def test_the_path_of_a_secret_is_read_back_from_its_text() -> None:
 def test_the_time_is_told_in_utc_to_the_millisecond() -> None:
     assert now_text().endswith("Z")
     assert len(now_text()) == len(AT)
+
+
+HOLD = Hold("c" * 40, 1_800_000_000.5, "2026-11-26T00:00:00.000Z", 'INC-7: "@seq"')
+
+
+def test_hold_is_kept_as_it_is_by_moves_and_ends_with_the_branch() -> None:
+    standing = LabelHead(RefKind.BRANCH, "a" * 40, 3, AT, hold=HOLD)
+    assert LabelHead.loads(json.dumps(standing.as_json())) == standing
+    assert standing.moved(RefKind.BRANCH, "b" * 40, "later").hold == HOLD
+    assert standing.moved(RefKind.BRANCH, None, "later").hold is None
+
+
+@pytest.mark.parametrize(
+    "hold", [1, [], ["c" * 40], ["x", 1, "at", "why"], ["c" * 40, "1", "at", "why"], ["c" * 40, 1, "at", None], {}]
+)
+def test_damaged_hold_is_none_and_takes_nothing_else_away(hold: object) -> None:
+    standing = LabelHead(RefKind.BRANCH, "a" * 40, 3, AT)
+    assert LabelHead.loads(json.dumps({**standing.as_json(), "hold": hold})) == standing

@@ -1,0 +1,190 @@
+"""Finds what a change would do: to which targets, per key, and whether they could still be served. Changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.cache import LocalCache
+from app.changes.plan import Outcome, Plan, TargetPlan
+from app.changes.proposal import FileEdit, Proposal, propose, staged
+from app.changes.staged import StagedBlobs
+from app.effective import OWN_FOLDER, Layout, fingerprint
+from app.effective.limits import MAX_BYTES
+from app.effective.own_files import TARGETS_FILE, read_targets
+from app.engine import Head, Loader, SecretReader, Targets, Trees, World
+from app.errors import BadConfiguration, BadInput, SecretRefused, UnknownLabel
+from app.model import COMMIT, Blob, RefKind, Target, Tree
+from app.repository import BlobTooLarge, NewFile
+
+#: A slice of work before the worker looks after its requests again, in seconds.
+_SLICE = 0.02
+_SCHEMAS = f"{OWN_FOLDER}/schemas/"
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a planner asks the running server: the topic of every subscription there is, and which targets of a label
+    were read lately."""
+
+    topics: Callable[[], Iterable[str]]
+    recent: Callable[[str], Iterable[Target]]
+
+
+class Planner:
+    """Thread-safe. `loader` reads through `blobs`, with caches of its own, so that a plan pushes nothing out of those
+    that serve. `key` is secret: nobody can make a plan's id but by planning."""
+
+    def __init__(
+        self,
+        trees: Trees,
+        targets: Targets,
+        blobs: StagedBlobs,
+        loader: Loader,
+        reader: SecretReader,
+        *,
+        layout: Layout,
+        around: Around,
+        key: bytes,
+    ) -> None:
+        self._trees = trees
+        self._targets = targets
+        self._blobs = blobs
+        self._loader = loader
+        self._reader = reader
+        self._layout = layout
+        self._around = around
+        self._key = key
+        self._known: LocalCache[str, frozenset[tuple[str, str]]] = LocalCache(4)
+
+    def branch(self, world: World, label: str | None) -> Head:
+        """The branch to be changed. Raises UnknownLabel, BadInput for a tag or a commit, RepositoryUnavailable."""
+        head = self._targets.head(world, label)
+        if head.kind is not RefKind.BRANCH:
+            raise BadInput("label", "is not a branch: only a branch is changed")
+        return head
+
+    def commit(self, world: World, text: str, field: str) -> str:
+        """The commit that a label or an id stands for; it must be reachable. Raises BadInput."""
+        try:
+            return self._targets.head(world, text).commit
+        except UnknownLabel as unknown:
+            raise BadInput(field, "is no branch, tag or reachable commit") from unknown
+
+    def tree(self, commit: str) -> Tree:
+        return self._trees.at(commit)
+
+    def moved(self, old: str, new: str) -> frozenset[str] | None:
+        """The paths that differ between two commits; None when the former is lost."""
+        if not COMMIT.fullmatch(old):
+            return None
+        return self._trees.advance(old, new)
+
+    def edited(self, head: Head, edits: Sequence[FileEdit]) -> Proposal:
+        """Raises BadInput, BadConfiguration."""
+        return propose(edits, self.tree(head.commit), self.read)
+
+    def read(self, blob: Blob) -> bytes:
+        """Raises BadInput for a file beyond what is edited here."""
+        try:
+            return self._blobs.blob(blob.id, limit=MAX_BYTES)
+        except BlobTooLarge as exc:
+            raise BadInput("edits", "the file is larger than 1 MiB") from exc
+
+    def between(self, head: Head, commit: str) -> Proposal:
+        """What would differ if the branch stood at `commit`: also what no edit may touch."""
+        after = self.tree(commit).blobs
+        return Proposal({path: after.get(path) for path in sorted(self._trees.advance(head.commit, commit) or ())})
+
+    def plan(self, world: World, head: Head, proposal: Proposal) -> Plan:
+        """Raises RepositoryUnavailable."""
+        for file in proposal.files.values():
+            if isinstance(file, NewFile):
+                self._blobs.stage(staged(file).id, file.data)
+        before = self.tree(head.commit)
+        after = proposal.tree(before)
+        protected = self._targets.is_protected(world, head)
+        followers = Counter(self._around.topics())
+        plans: list[TargetPlan] = []
+        pause_at = time.perf_counter() + _SLICE
+        for target in sorted(
+            self._concerned(head, before, after, proposal.files, followers), key=lambda each: each.topic
+        ):
+            sides = [self._outcome(target, tree, protected=protected) for tree in (before, after)]
+            if _content(sides[0]) != _content(sides[1]):
+                plans.append(TargetPlan(target, sides[0], sides[1], followers[target.topic]))
+            if time.perf_counter() > pause_at:
+                time.sleep(0)  # let requests of this worker in between
+                pause_at = time.perf_counter() + _SLICE
+        files = {path: _op(path, data, before) for path, data in proposal.files.items()}
+        return Plan(self._id(head, proposal, plans), head.label, head.commit, files, tuple(plans), proposal.skipped)
+
+    def _concerned(
+        self, head: Head, before: Tree, after: Tree, files: Mapping[str, object], topics: Iterable[str]
+    ) -> set[Target]:
+        """The known targets that have one of the files among their inputs."""
+        reaches = {reach for path in files for reach in self._layout.reaches(path)}
+        schemas = any(path.startswith(_SCHEMAS) for path in files)
+        found = set()
+        for target in self._known_targets(head, before, after) | _followed(head.label, topics):
+            if any(reach.covers(target.service, env) for reach in reaches for env in target.envs) and (
+                schemas or any(each.path in files for each in self._loader.candidates(target))
+            ):
+                found.add(target)
+        return found
+
+    def _known_targets(self, head: Head, before: Tree, after: Tree) -> set[Target]:
+        listed = self._listed(before)
+        if listed is None:
+            named = self._known.get(before.commit)
+            if named is None:
+                named = self._layout.targets(before.blobs)
+                self._known.put(before.commit, named)
+            listed = named | self._layout.targets(after.blobs)
+        found = {Target(service, (env,), head.label) for service, env in listed}
+        return found | set(self._around.recent(head.label))
+
+    def _listed(self, tree: Tree) -> frozenset[tuple[str, str]] | None:
+        """Those of targets.toml; None without one, or with one that cannot be read."""
+        blob = tree.blobs.get(TARGETS_FILE)
+        try:
+            return read_targets(self.read(blob)) if blob else None
+        except (BadConfiguration, BadInput):
+            return None
+
+    def _outcome(self, target: Target, tree: Tree, *, protected: bool) -> Outcome:
+        try:
+            effective = self._loader.load(target, tree)
+        except BadConfiguration as failure:
+            return Outcome(None, failure)
+        try:
+            self._reader.check(effective, target)
+        except SecretRefused as refused:
+            return Outcome(effective, refused if protected else None, refused.keys)
+        return Outcome(effective)
+
+    def _id(self, head: Head, proposal: Proposal, plans: Sequence[TargetPlan]) -> str:
+        blobs = {path: blob and [blob.mode, blob.id] for path, blob in proposal.blobs().items()}
+        outcomes = [[each.target.topic, _content(each.before).hex(), _content(each.after).hex()] for each in plans]
+        text = json.dumps([head.label, head.commit, blobs, outcomes], sort_keys=True)
+        return hmac.digest(self._key, text.encode(), hashlib.sha256).hex()[:40]
+
+
+def _followed(label: str, topics: Iterable[str]) -> set[Target]:
+    split = [topic.split("/", 2) for topic in topics]
+    return {Target(service, tuple(env.split(",")), label) for service, env, of_label in split if of_label == label}
+
+
+def _content(outcome: Outcome) -> bytes:
+    """Equal for outcomes between which a reader sees no difference."""
+    failure = repr(str(outcome.failure)).encode() if outcome.failure else b""
+    return (fingerprint(outcome.effective) if outcome.effective else b"-") + b"\0" + failure
+
+
+def _op(path: str, data: object, before: Tree) -> str:
+    return "delete" if data is None else "change" if path in before.blobs else "add"

@@ -1,0 +1,141 @@
+"""Owns whom a file of the repository concerns: the other way round from `precedence`, which names a target's files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.effective.precedence import EXTENSIONS, SHARED, checked_search_path
+from app.model import NAME
+
+#: Where the repository keeps what is about the server: schemas, windows of a freeze, the list of targets.
+OWN_FOLDER = ".config-server"
+_FIELD = re.compile(r"\{(service|env|label)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A set of targets: one service or all (None), in one env or all (None)."""
+
+    service: str | None
+    env: str | None
+
+    def covers(self, service: str, env: str) -> bool:
+        return self.service in (None, service) and self.env in (None, env)
+
+
+EVERYTHING = Reach(None, None)
+
+
+class Layout:
+    """How the repository is laid out: its search paths (weakest first) and the legal envs (none: any). Immutable."""
+
+    def __init__(self, search_paths: Sequence[str], envs: Sequence[str]) -> None:
+        self._envs = tuple(envs)
+        self._patterns = tuple(_pattern(checked_search_path(path)) for path in search_paths or ("",))
+
+    def reaches(self, path: str) -> frozenset[Reach]:
+        """Everybody whose configuration or plain files a change of `path` may change; empty when it is nobody's.
+
+        While the envs are not known, `pay-admin-prod.yml` may be three services' file: then all of them are meant.
+        """
+        if path == OWN_FOLDER or path.startswith(f"{OWN_FOLDER}/"):
+            return frozenset((EVERYTHING,))
+        folder, _, name = path.rpartition("/")
+        stem, _, extension = name.rpartition(".")
+        if extension in EXTENSIONS and stem:
+            found = frozenset(reach for bound in self._bound(folder, whole=True) for reach in self._named(stem, bound))
+            if found:
+                return found
+        below = list(self._bound(folder, whole=False))
+        named = [bound for bound in below if bound]
+        return frozenset(Reach(bound.get("service"), bound.get("env")) for bound in named or below)
+
+    def targets(self, paths: Iterable[str]) -> frozenset[tuple[str, str]]:
+        """(service, env) of all that these files speak of: the services that are named, in each env that is known.
+
+        `E` is an env if it is a legal one, or `application-E.*` is there, or both `S.*` and `S-E.*` are.
+        """
+        stems = frozenset(_stems(paths, self._patterns))
+        envs = frozenset(self._envs) or frozenset(_envs_among(stems))
+        services = {name for _, name in stems if not _is_of_env(name, envs)}
+        services |= {name[: -len(env) - 1] for _, name in stems for env in envs if name.endswith(f"-{env}")}
+        services |= {bound for bound, _ in stems if bound}
+        services -= {SHARED, ""}
+        return frozenset((service, env) for service in services if NAME.fullmatch(service) for env in envs)
+
+    def _bound(self, folder: str, *, whole: bool) -> Iterator[Mapping[str, str]]:
+        """What the search paths that hold `folder` make of it: the names that their fields stand for."""
+        for pattern, below in self._patterns:
+            match = pattern.fullmatch(folder) if whole else below.fullmatch(folder)
+            if match is not None:
+                yield {name: text for name, text in match.groupdict().items() if text is not None}
+
+    def _named(self, stem: str, bound: Mapping[str, str]) -> Iterator[Reach]:
+        service, env = bound.get("service"), bound.get("env")
+        for name, own_env in self._readings(stem):
+            if name == SHARED:
+                yield Reach(service, own_env or env)
+            elif service in (None, name):
+                yield Reach(name, own_env or env)
+            else:
+                continue
+            if env is not None and own_env not in (None, env):
+                yield Reach(service if name == SHARED else name, env)
+
+    def _readings(self, stem: str) -> Iterator[tuple[str, str | None]]:
+        """(service, env in the file's name) of each way to read it."""
+        if self._envs:
+            env = next((env for env in self._envs if stem.endswith(f"-{env}")), None)
+            yield (stem[: -len(env) - 1], env) if env else (stem, None)
+            return
+        yield stem, None
+        for dash in (index for index, letter in enumerate(stem) if letter == "-" and 0 < index < len(stem) - 1):
+            yield stem[:dash], stem[dash + 1 :]
+
+
+def _pattern(path: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What matches the search path's folders, and what matches them and all below."""
+    seen: set[str] = set()
+
+    def group(name: str) -> str:
+        if name in seen:
+            return f"(?P={name})"
+        seen.add(name)
+        return f"(?P<{name}>[^/.][^/]*)" if name != "label" else "(?P<label>.+?)"
+
+    pieces = _FIELD.split(path)
+    text = "".join(group(piece) if index % 2 else re.escape(piece) for index, piece in enumerate(pieces))
+    below = f"{text}(?:/.*)?" if text else ".*"
+    return re.compile(text), re.compile(below, re.DOTALL)
+
+
+def _stems(
+    paths: Iterable[str], patterns: Sequence[tuple[re.Pattern[str], re.Pattern[str]]]
+) -> Iterator[tuple[str | None, str]]:
+    """(service that the folder names, file's name without extension) of every configuration file."""
+    folders: dict[str, list[str | None]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        stem, _, extension = name.rpartition(".")
+        if extension not in EXTENSIONS or not stem:
+            continue
+        if folder not in folders:
+            matches = [pattern.fullmatch(folder) for pattern, _ in patterns]
+            folders[folder] = [match.groupdict().get("service") for match in matches if match]
+        for service in folders[folder]:
+            yield service, stem
+
+
+def _envs_among(stems: frozenset[tuple[str | None, str]]) -> Iterator[str]:
+    names = {name for _, name in stems}
+    for name in names:
+        for dash in (index for index, letter in enumerate(name) if letter == "-"):
+            service, env = name[:dash], name[dash + 1 :]
+            if NAME.fullmatch(env) and (service == SHARED or service in names):
+                yield env
+
+
+def _is_of_env(name: str, envs: Iterable[str]) -> bool:
+    return any(name.endswith(f"-{env}") for env in envs)
