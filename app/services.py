@@ -38,6 +38,7 @@ from app.engine import (
     ReadRequest,
     Resolution,
     Resolver,
+    Schemas,
     SecretReader,
     SecretWatch,
     Targets,
@@ -256,10 +257,15 @@ class Services:
         return Trees(self.repository)
 
     @cached_property
+    def schemas(self) -> Schemas:
+        return Schemas(self.repository)
+
+    @cached_property
     def loader(self) -> Loader:
         return Loader(
             self.repository,
             self.shared_cache,
+            self.schemas,
             search_paths=self.search_paths,
             on_lookup=lambda cache, hit: self.metrics.count_cache(cache, hit=hit),
             on_resolved=self.metrics.observe_resolve,
@@ -346,6 +352,7 @@ class Services:
             self.engine,
             self.repository,
             self.trees,
+            self.schemas,
             self.cursor,
             self.heads,
             on_behind=self.hints.give,

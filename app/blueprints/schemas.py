@@ -91,6 +91,8 @@ class ProblemSchema(Schema):
     file = fields.String(metadata={"description": "422: the file in the configuration repository."})
     line = fields.Integer(allow_none=True)
     reason = fields.String()
+    schema = fields.String(metadata={"description": "422: the rule of a schema that is broken, as file#/pointer."})
+    key = fields.String(metadata={"description": "422: the key path of the value that breaks it."})
     keys = fields.List(fields.String(), metadata={"description": "422: the properties whose secret is refused."})
 
 

@@ -17,15 +17,21 @@ from app.effective.keys import key_text, parse_key
 from app.effective.leaves import leaf_nodes
 from app.effective.precedence import Candidate, candidates, checked_search_path, locations
 from app.effective.references import MalformedReference, parse_template
+from app.effective.schema_file import BrokenSchema, SchemaFile, read_schema, schema_paths
 from app.effective.text import fill_text
+from app.effective.validation import CompiledSchema, Violation, first_violation
 
 __all__ = [
     "FORMATS",
     "LOADER_VERSION",
+    "BrokenSchema",
     "Candidate",
+    "CompiledSchema",
     "Format",
     "MalformedReference",
     "MapTree",
+    "SchemaFile",
+    "Violation",
     "active",
     "as_written",
     "candidates",
@@ -38,6 +44,7 @@ __all__ = [
     "fill",
     "fill_text",
     "fingerprint",
+    "first_violation",
     "flatten",
     "fold",
     "key_text",
@@ -49,7 +56,9 @@ __all__ = [
     "parse_key",
     "parse_template",
     "patch",
+    "read_schema",
     "references",
+    "schema_paths",
     "sealed",
     "subtree",
 ]

@@ -11,6 +11,7 @@ from app.engine.installer import Installer
 from app.engine.loader import Loader, Trees
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
+from app.engine.schemas import SchemaProblem, Schemas
 from app.engine.secret_watch import SecretWatch
 from app.engine.targets import Targets
 from app.engine.vault_in import SecretReader, Versions
@@ -30,6 +31,8 @@ __all__ = [
     "ReadRequest",
     "Resolution",
     "Resolver",
+    "SchemaProblem",
+    "Schemas",
     "SecretReader",
     "SecretWatch",
     "Targets",

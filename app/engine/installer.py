@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from app.engine.engine import SLICE, ConfigEngine, Current
 from app.engine.loader import Trees
+from app.engine.schemas import Schemas
 from app.engine.world import World, world_of
 from app.errors import BusUnavailable, ConfigServerError, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
@@ -23,6 +24,7 @@ class Installer:
         engine: ConfigEngine,
         repository: GitConfigBackend,
         trees: Trees,
+        schemas: Schemas,
         store: CursorStore,
         heads: HeadsFile,
         *,
@@ -32,6 +34,7 @@ class Installer:
         self._engine = engine
         self._repository = repository
         self._trees = trees
+        self._schemas = schemas
         self._store = store
         self._heads = heads
         self._on_behind = on_behind
@@ -142,7 +145,7 @@ class Installer:
         for label, head in world.heads.items():
             old = former.heads.get(label)
             recent = self._engine.recent(label) if old is not None and old.commit != head.commit else []
-            changed = self._trees.advance(old.commit, head.commit) if old is not None and recent else frozenset()
+            changed = self._changed(old.commit, head.commit) if old is not None and recent else frozenset()
             for target in recent:
                 if changed is None or not changed.isdisjoint(self._engine.inputs(target)):
                     self._current(world, target)
@@ -158,12 +161,19 @@ class Installer:
             old, new = former.heads.get(label), world.heads.get(label)
             if (old and old.commit) == (new and new.commit):
                 continue
-            changed = self._trees.advance(old.commit, new.commit) if old and new else None
+            changed = self._changed(old.commit, new.commit) if old and new else None
             if changed is None:
                 touched.update(target for target in notifier.targets() if target.label == label)
             else:
                 touched |= notifier.affected(label, changed)
         return touched
+
+    def _changed(self, old: str, new: str) -> Set[str] | None:
+        """The paths that differ, and the schemas that lean on one of them. None: any path may differ."""
+        changed = self._trees.advance(old, new)
+        if changed is None:
+            return None
+        return changed | self._schemas.touched(self._trees.at(old).blobs, self._trees.at(new).blobs, changed)
 
     def _touched_by_secrets(self, former: World, world: World) -> set[Target]:
         """A path that `former` does not know was adopted since, at a version that may have been left already."""

@@ -152,7 +152,7 @@ class Resolver:
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         """Every path whose change can change this target, absent files too."""
-        return tuple(candidate.path for candidate in self._loader.candidates(target))
+        return self._loader.inputs(target)
 
     def _with_current_secrets(self, remembered: _Remembered, world: World, *, protected: bool) -> Resolution | None:
         """It with its secrets as announced now; None when they cannot be had and the long way must be gone."""
@@ -232,7 +232,8 @@ class Resolver:
         """Announced heads first, newest first: all hosts know the same ones. Then the history of the files."""
         yield from head.former
         tried = {former.commit for former in head.former}
-        for commit in self._repository.first_parents(head.commit, self.inputs(target), limit=LAST_GOOD_DEPTH):
+        inputs = self._loader.inputs_at(target, self._trees.at(head.commit))
+        for commit in self._repository.first_parents(head.commit, inputs, limit=LAST_GOOD_DEPTH):
             if commit not in tried:
                 yield Announced(commit, "")
 
