@@ -21,7 +21,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     """The application, wired and not yet started: `services(app).start()` comes after the fork."""
     from flask import Flask
 
-    from app.blueprints import admin, config, cors, docs, guard, health, hooks, http, problems, stream, tickets
+    from app.blueprints import admin, config, cors, docs, guard, health, history, hooks, http, problems, stream, tickets
     from app.observability import flask_metrics
     from app.services import Services
 
@@ -37,6 +37,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     cors.install(app, frozenset(settings.allowed_origins))
     guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics))
     app.register_blueprint(config.blueprint(services.engine))
+    app.register_blueprint(history.blueprint(services.engine, services.history, services.access))
     app.register_blueprint(stream.blueprint(services.streams, services.stream_loop, services.metrics))
     app.register_blueprint(tickets.blueprint(services.tickets, services.presence))
     app.register_blueprint(

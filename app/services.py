@@ -31,6 +31,8 @@ from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
 from app.effective import checked_search_path
 from app.engine import (
     ConfigEngine,
+    History,
+    HistoryKeeper,
     Installer,
     Loader,
     PlainFiles,
@@ -47,7 +49,7 @@ from app.engine import (
     World,
 )
 from app.follower import Follower
-from app.model import Principal, StaleReason, View
+from app.model import Principal, RefKind, SecretPath, StaleReason, View
 from app.notify import (
     Bus,
     ConfigChangeNotifier,
@@ -67,6 +69,7 @@ from app.notify import (
     Rev,
     channel_of,
     new_epoch,
+    now_text,
 )
 from app.observability import Health, Metrics
 from app.parts import MeasuredBackend, parts_of
@@ -75,6 +78,7 @@ from app.scheduler import Scheduler
 from app.secrets import (
     AppRole,
     Breaker,
+    Known,
     Mount,
     NoSecretBackend,
     PathPolicy,
@@ -145,6 +149,7 @@ class Services:
             self.stream_loop,
             self.follower,
             self.secret_watch,
+            self.history_keeper,
             self.scheduler,
         )
         for part in parts:
@@ -311,7 +316,7 @@ class Services:
 
     @cached_property
     def resolver(self) -> Resolver:
-        versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch)
+        versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch, self._on_rotated)
         policy = PathPolicy(self.settings.secret_paths)
         aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
         return Resolver(
@@ -344,7 +349,15 @@ class Services:
             accept_empty=settings.accept_empty,
         )
 
+    @cached_property
+    def history(self) -> History:
+        return History(self.repository, self.trees, self.loader, self.resolver)
+
     # What moves it
+
+    @cached_property
+    def history_keeper(self) -> HistoryKeeper:
+        return HistoryKeeper(self.repository.history, self._branches)
 
     @cached_property
     def installer(self) -> Installer:
@@ -357,6 +370,7 @@ class Services:
             self.heads,
             on_behind=self.hints.give,
             on_installed=self._on_installed,
+            on_rotated=self._on_rotated,
         )
 
     @cached_property
@@ -383,7 +397,8 @@ class Services:
     def secret_watch(self) -> SecretWatch:
         watch = VersionWatch(self.secret_backend, self.secrets)
         keep_alive = self.vault.keep_alive if self.vault is not None else _nothing
-        return SecretWatch(watch, self.cursor, keep_alive, interval=self.settings.secret_watch_seconds)
+        interval = self.settings.secret_watch_seconds
+        return SecretWatch(watch, self.cursor, keep_alive, interval=interval, on_rotated=self._on_rotated)
 
     @cached_property
     def lock(self) -> MirrorLock:
@@ -403,8 +418,19 @@ class Services:
             confirm_after=timings.confirm_rewrite,
             lock_retry=timings.lock_retry,
             on_takeover=self._on_takeover,
-            on_tick=self.follower.wake,
+            on_tick=self._on_tick,
         )
+
+    def _on_tick(self) -> None:
+        self.follower.wake()
+        self.history_keeper.wake()
+
+    def _branches(self) -> list[str]:
+        """The commits at which branches stand, the default one first."""
+        state = self.new_heads().read()
+        cursor = state.cursor if state else None
+        labels = sorted(cursor.labels.items(), key=lambda each: each[0] != cursor.default_label) if cursor else []
+        return [head.commit for _, head in labels if head.commit and head.kind is RefKind.BRANCH]
 
     # Who asks, and what is kept of it
 
@@ -599,6 +625,10 @@ class Services:
         self.metrics.observe_fetch(outcome, seconds)
         if outcome == "ok":
             self.metrics.set_last_fetch(time.time())
+
+    def _on_rotated(self, path: SecretPath, known: Known) -> None:
+        life = f"{known.digest}{' gone' if known.gone else ''}"
+        self.repository.history.note_rotation(path, known.version, life, now_text())
 
     def _on_takeover(self) -> None:
         self.lock.clean_up_after_former_holder()

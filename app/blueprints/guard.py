@@ -37,6 +37,8 @@ ROUTES: Mapping[str, Need] = {
     "hooks.git": Need.SIGNATURE,
     "config.read": Need.TARGET,
     "config.file": Need.TARGET,
+    "history.revisions": Need.TARGET,
+    "history.diff": Need.TARGET,
     "stream.websocket": Need.TOKEN,
     "stream.events": Need.TOKEN,
     "tickets.issue": Need.TOKEN,

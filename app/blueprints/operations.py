@@ -12,7 +12,11 @@ from app import errors
 from app.blueprints.schemas import (
     AckBody,
     ConfigSchema,
+    DiffQuery,
+    DiffSchema,
     FileQuery,
+    HistoryQuery,
+    HistorySchema,
     ReadQuery,
     RefreshSchema,
     RevocationBody,
@@ -243,6 +247,83 @@ OPERATIONS: Mapping[str, Operation] = {
         ("service", "env", "path", "If-None-Match", "X-Config-Rev"),
         FileQuery,
         fails=(*_READ_FAILS, errors.UnknownFile),
+    ),
+    "history.revisions": Operation(
+        "History",
+        "What changed a configuration",
+        "The commits that changed what readers get of this target, newest first, and the rotations of its secrets as "
+        "far as this host has seen them. A comment, another order, or a shared key that is overridden is no change; "
+        "neither is a commit that was held back.",
+        {
+            200: Answer(
+                "A page.",
+                json_of(
+                    HistorySchema,
+                    {
+                        "service": "pay",
+                        "env": "prod",
+                        "label": "main",
+                        "head": _COMMIT,
+                        "revisions": [
+                            {
+                                "kind": "rotation",
+                                "time": "2026-11-23T09:47:56.774Z",
+                                "keys": ["db.password"],
+                                "secret_version": 4,
+                            },
+                            {
+                                "kind": "commit",
+                                "commit": _COMMIT,
+                                "author": "Ada <ada@example.org>",
+                                "time": "2026-11-22T16:02:11Z",
+                                "message": "A larger pool",
+                                "signature": "N",
+                                "keys": ["db.pool"],
+                            },
+                        ],
+                        "next": None,
+                    },
+                ),
+            )
+        },
+        ("service", "env"),
+        HistoryQuery,
+        fails=(errors.BadInput, errors.UnknownLabel, errors.UnknownTarget, errors.RepositoryUnavailable),
+    ),
+    "history.diff": Operation(
+        "History",
+        "What differs between two states",
+        "Between commits, labels, times or envs of a service: per key both values and where they come from. Values "
+        "with a secret in them are `******` for everybody; that they differ is told.",
+        {
+            200: Answer(
+                "The difference.",
+                {
+                    **json_of(
+                        DiffSchema,
+                        {
+                            "service": "pay",
+                            "from": {"env": "prod", "label": _COMMIT, "version": _COMMIT},
+                            "to": {"env": "prod", "label": "main", "version": _COMMIT},
+                            "changes": [
+                                {
+                                    "key": "db.pool",
+                                    "change": "changed",
+                                    "from": 9,
+                                    "from_origin": "pay-prod.yml:3:9",
+                                    "to": 20,
+                                    "to_origin": "pay-prod.yml:3:9",
+                                }
+                            ],
+                        },
+                    ),
+                    "application/json-patch+json": {"schema": {"type": "array", "items": {"type": "object"}}},
+                },
+            )
+        },
+        ("service", "env"),
+        DiffQuery,
+        fails=_READ_FAILS,
     ),
     "stream.events": Operation(
         "Streams",

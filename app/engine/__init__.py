@@ -5,8 +5,11 @@ never takes a good configuration away. Nothing here knows Flask.
 """
 
 from app.engine.answer import FORMAT_NAMES, Answer, ReadRequest
+from app.engine.difference import KeyChange, changes, json_patch
 from app.engine.engine import ConfigEngine, Current
 from app.engine.files import FileAnswer, PlainFiles
+from app.engine.history import History
+from app.engine.history_keeper import HistoryKeeper
 from app.engine.installer import Installer
 from app.engine.loader import Loader, Trees
 from app.engine.puller import Puller
@@ -24,7 +27,10 @@ __all__ = [
     "Current",
     "FileAnswer",
     "Head",
+    "History",
+    "HistoryKeeper",
     "Installer",
+    "KeyChange",
     "Loader",
     "PlainFiles",
     "Puller",
@@ -39,4 +45,6 @@ __all__ = [
     "Trees",
     "Versions",
     "World",
+    "changes",
+    "json_patch",
 ]

@@ -16,7 +16,8 @@ from app.notify import Rev
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """One read. `label` None means the default label; `wait` is in seconds, 0 for an answer at once.
+    """One read. `label` None means the default label; `at` is Unix seconds: where the label stood then.
+    `wait` is in seconds, 0 for an answer at once.
 
     `etags` are the entity tags of If-None-Match, unquoted; `seen` is the highest rev that the caller knows of.
     """
@@ -26,6 +27,7 @@ class ReadRequest:
     service: str
     envs: tuple[str, ...]
     label: str | None = None
+    at: int | None = None
     format: str = "json"
     key: str | None = None
     explain: bool = False

@@ -127,9 +127,15 @@ class ConfigEngine:
         self._on_read(request, current.resolution)
         return replace(answer, rev=world.rev, stale=current.stale)
 
-    def target(self, world: World, service: str, envs: tuple[str, ...], label: str | None) -> tuple[Head, Target]:
-        """The coordinates with the label resolved. Raises UnknownLabel, UnknownTarget."""
-        return self._targets.locate(world, service, envs, label)
+    def target(
+        self, world: World, service: str, envs: tuple[str, ...], label: str | None, at: int | None = None
+    ) -> tuple[Head, Target]:
+        """The coordinates with the label resolved (see Targets.locate). Raises UnknownLabel, UnknownTarget."""
+        return self._targets.locate(world, service, envs, label, at)
+
+    def is_protected(self, world: World, head: Head) -> bool:
+        """Whether secrets are filled in there."""
+        return self._targets.is_protected(world, head)
 
     def current(self, world: World, target: Target, head: Head) -> Current:
         """What `target` is in `world`. Raises as `read` does."""
@@ -171,7 +177,7 @@ class ConfigEngine:
 
     def _locate(self, request: ReadRequest) -> tuple[World, Head, Target]:
         world = self._caught_up(request.seen) if request.seen else self.world
-        return world, *self._targets.locate(world, request.service, request.envs, request.label)
+        return world, *self._targets.locate(world, request.service, request.envs, request.label, request.at)
 
     def _body(self, request: ReadRequest, current: Current) -> bytes:
         target = current.resolution.target

@@ -14,6 +14,7 @@ from app.errors import BusUnavailable, ConfigServerError, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
 from app.notify import Cursor, CursorStore, HeadsFile, HostState, Rev, now_text
 from app.repository import GitConfigBackend
+from app.secrets import Known
 
 
 class Installer:
@@ -30,6 +31,7 @@ class Installer:
         *,
         on_behind: Callable[[], object],
         on_installed: Callable[[World, float, int], None],
+        on_rotated: Callable[[SecretPath, Known], None],
     ) -> None:
         self._engine = engine
         self._repository = repository
@@ -39,6 +41,7 @@ class Installer:
         self._heads = heads
         self._on_behind = on_behind
         self._on_installed = on_installed
+        self._on_rotated = on_rotated
         self._asked_for: Rev | None = None
 
     def follow(self) -> bool:
@@ -63,6 +66,7 @@ class Installer:
         woken = self._install(former, world)
         seconds = time.perf_counter() - started
         if former is not None:
+            self._note_rotations(former, world)
             self._look_again(former, world)
         self._on_installed(world, seconds, woken)
         return True
@@ -188,6 +192,12 @@ class Installer:
         if not isinstance(current, Current):
             return True
         return any(SecretPath(each.alias, each.path) in paths for each in current.resolution.effective.references)
+
+    def _note_rotations(self, former: World, world: World) -> None:
+        """What another host has announced; what this one has is noted already."""
+        for path, known in world.secrets.items():
+            if former.secrets.get(path, known) != known:
+                self._on_rotated(path, known)
 
     def _differs(self, former: World, world: World, target: Target) -> bool:
         """Whether a subscriber would see another configuration or another staleness. A comment moves nobody."""

@@ -18,7 +18,7 @@ from app.engine.loader import Loader, Trees
 from app.engine.vault_in import Denied, SecretReader, Secrets
 from app.engine.world import Head, World
 from app.errors import BadConfiguration, ConfigServerError, SecretRefused, SecretsUnavailable, Unprocessable
-from app.model import Effective, Json, RefKind, Stale, StaleReason, Target, View
+from app.model import Effective, Json, RefKind, Stale, StaleReason, Target, Tree, View
 from app.notify import Announced, Rev
 from app.repository import GitConfigBackend, ObjectLost
 from app.secrets.flight import SingleFlight
@@ -154,6 +154,13 @@ class Resolver:
         """Every path whose change can change this target, absent files too."""
         return self._loader.inputs(target)
 
+    def effective_at(self, target: Target, tree: Tree, *, protected: bool) -> Effective:
+        """The target in a tree, as far as Vault need not be asked. Raises BadConfiguration, SecretRefused."""
+        effective = self._loader.load(target, tree)
+        if protected:
+            self._reader.check(effective, target)
+        return effective
+
     def _with_current_secrets(self, remembered: _Remembered, world: World, *, protected: bool) -> Resolution | None:
         """It with its secrets as announced now; None when they cannot be had and the long way must be gone."""
         known = remembered.resolution
@@ -197,13 +204,12 @@ class Resolver:
         self._served.put(resolution.target, resolution)
 
     def _at(self, world: World, head: Head, target: Target, commit: str, *, protected: bool) -> Resolution:
-        effective = self._loader.load(target, self._trees.at(commit))
+        effective = self.effective_at(target, self._trees.at(commit), protected=protected)
         if not protected:
             unresolved = tuple(key for keys in effective.references.values() for key in keys)
             secrets = Secrets({})
         else:
             unresolved = ()
-            self._reader.check(effective, target)
             secrets = self._reader.read(effective, world.secrets)
         etag = self._etag(effective, secrets)
         resolution = Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved)

@@ -7,6 +7,18 @@ commit start no process. No text of Git's leaves this folder, as it may name URL
 from app.repository.backend import GitConfigBackend
 from app.repository.environment import GitCredentials, protocol_of
 from app.repository.errors import BlobTooLarge, ObjectLost
+from app.repository.history import HistoryFile
 from app.repository.lock import MirrorLock
+from app.repository.past import Past, past_of
 
-__all__ = ["BlobTooLarge", "GitConfigBackend", "GitCredentials", "MirrorLock", "ObjectLost", "protocol_of"]
+__all__ = [
+    "BlobTooLarge",
+    "GitConfigBackend",
+    "GitCredentials",
+    "HistoryFile",
+    "MirrorLock",
+    "ObjectLost",
+    "Past",
+    "past_of",
+    "protocol_of",
+]
