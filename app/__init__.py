@@ -21,7 +21,21 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     """The application, wired and not yet started: `services(app).start()` comes after the fork."""
     from flask import Flask
 
-    from app.blueprints import admin, config, cors, docs, guard, health, history, hooks, http, problems, stream, tickets
+    from app.blueprints import (
+        admin,
+        config,
+        cors,
+        docs,
+        guard,
+        health,
+        history,
+        hooks,
+        http,
+        overview,
+        problems,
+        stream,
+        tickets,
+    )
     from app.observability import flask_metrics
     from app.services import Services
 
@@ -44,6 +58,9 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         admin.blueprint(
             services.engine, services.hint, services.new_heads, services.record, services.revoke, patience=20
         )
+    )
+    app.register_blueprint(
+        overview.blueprint(services.engine, services.problems, services.instances, services.access, services.health)
     )
     app.register_blueprint(hooks.blueprint(services.webhook_secret, services.hint))
     app.register_blueprint(health.blueprint(services.health, services.metrics))

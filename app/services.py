@@ -34,8 +34,10 @@ from app.engine import (
     History,
     HistoryKeeper,
     Installer,
+    Instances,
     Loader,
     PlainFiles,
+    Problems,
     Puller,
     ReadRequest,
     Resolution,
@@ -352,6 +354,14 @@ class Services:
     @cached_property
     def history(self) -> History:
         return History(self.repository, self.trees, self.loader, self.resolver)
+
+    @cached_property
+    def problems(self) -> Problems:
+        return Problems(self.engine, self.resolver, self.loader, self.trees)
+
+    @cached_property
+    def instances(self) -> Instances:
+        return Instances(self.engine, self.presence.all)
 
     # What moves it
 

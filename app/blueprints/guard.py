@@ -43,6 +43,9 @@ ROUTES: Mapping[str, Need] = {
     "stream.events": Need.TOKEN,
     "tickets.issue": Need.TOKEN,
     "tickets.acknowledge": Need.TOKEN,
+    "overview.status": Need.TOKEN,
+    "overview.problems": Need.TOKEN,
+    "overview.instances": Need.TOKEN,
     "admin.refresh": Need.WRITE,
     "admin.revoke": Need.WRITE,
 }

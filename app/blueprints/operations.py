@@ -17,9 +17,14 @@ from app.blueprints.schemas import (
     FileQuery,
     HistoryQuery,
     HistorySchema,
+    InstancesQuery,
+    InstancesSchema,
+    NoQuery,
+    ProblemsSchema,
     ReadQuery,
     RefreshSchema,
     RevocationBody,
+    ServerStatusSchema,
     TicketSchema,
 )
 from app.engine import FORMAT_NAMES
@@ -380,6 +385,57 @@ OPERATIONS: Mapping[str, Operation] = {
         {204: Answer("Noted.")},
         fails=(errors.BadInput, errors.NotFound),
         body=_json_body(AckBody),
+    ),
+    "overview.status": Operation(
+        "Administration",
+        "How the server is",
+        "The health report, the revision that this worker has installed, and how many of the targets and instances "
+        "that the caller may see are held back, fail, or are behind.",
+        {200: Answer("The status.", json_of(ServerStatusSchema))},
+        query=NoQuery,
+        fails=(errors.BadInput, errors.RepositoryUnavailable),
+    ),
+    "overview.problems": Operation(
+        "Administration",
+        "What is wrong",
+        "Targets that are served from an older version or cannot be served, since when, at which commit and why, and "
+        "schemas that are not applied: of the targets that are asked for or followed, and that the caller may see.",
+        {
+            200: Answer(
+                "The problems.",
+                json_of(
+                    ProblemsSchema,
+                    {
+                        "problems": [
+                            {
+                                "kind": "held_back",
+                                "reason": "invalid",
+                                "since": "2026-11-23T09:47:56.774Z",
+                                "service": "pay",
+                                "env": "prod",
+                                "label": "main",
+                                "commit": _COMMIT,
+                                "version": _COMMIT,
+                                "file": "pay-prod.yml",
+                                "line": 3,
+                                "detail": "db.pool: must be at most 50",
+                            }
+                        ]
+                    },
+                ),
+            )
+        },
+        query=NoQuery,
+        fails=(errors.BadInput, errors.RepositoryUnavailable),
+    ),
+    "overview.instances": Operation(
+        "Administration",
+        "Who is connected",
+        "Every stream of every worker, per topic that the caller may see: which instance it is, what it has applied or "
+        "rejected, and whether that is what it should have.",
+        {200: Answer("A page.", json_of(InstancesSchema))},
+        query=InstancesQuery,
+        fails=(errors.BadInput, errors.RepositoryUnavailable),
     ),
     "admin.revoke": Operation(
         "Administration",

@@ -244,6 +244,121 @@ class TicketSchema(Schema):
     expires_in = fields.Integer(required=True, metadata={"description": "Seconds."})
 
 
+class NoQuery(Schema):
+    """Takes nothing."""
+
+    class Meta:
+        unknown = RAISE
+
+
+class InstancesQuery(Schema):
+    """The query of GET /v1/admin/instances."""
+
+    class Meta:
+        unknown = RAISE
+
+    behind = fields.Boolean(metadata={"description": "Only those that are, or are not. The totals count all."})
+    service = fields.String(validate=validate.Length(1, 128))
+    env = fields.String(validate=validate.Length(1, 2100))
+    limit = fields.Integer(load_default=500, validate=validate.Range(1, 5000))
+    offset = fields.Integer(load_default=0, validate=validate.Range(0, 10_000_000))
+
+
+class RejectionSchema(Schema):
+    """What a client did not take."""
+
+    etag = fields.String(required=True)
+    reason = fields.String(required=True, allow_none=True)
+    at = fields.String(required=True)
+
+
+class InstanceSchema(Schema):
+    """One topic of one stream."""
+
+    service = fields.String(required=True)
+    env = fields.String(required=True)
+    label = fields.String(required=True)
+    connection = fields.String(required=True)
+    instance = fields.String(required=True, allow_none=True)
+    version = fields.String(required=True, allow_none=True, metadata={"description": "Of the client, as it says."})
+    transport = fields.String(required=True)
+    subject = fields.String(required=True)
+    address = fields.String(required=True)
+    since = fields.String(required=True)
+    applied = fields.String(required=True, allow_none=True, metadata={"description": "The etag that it runs with."})
+    rev = fields.String(required=True, allow_none=True)
+    acknowledged = fields.String(required=True, allow_none=True, metadata={"description": "When it last said so."})
+    behind = fields.Boolean(
+        required=True, allow_none=True, metadata={"description": "Null for a client that acknowledges nothing."}
+    )
+    rejected = fields.Nested(RejectionSchema, required=True, allow_none=True)
+
+
+class TotalsSchema(Schema):
+    """How many there are; `silent` ones acknowledge nothing."""
+
+    all = fields.Integer(required=True)
+    behind = fields.Integer(required=True)
+    rejected = fields.Integer(required=True)
+    silent = fields.Integer(required=True)
+    versions = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+
+
+class InstancesSchema(Schema):
+    """A page of instances, by target."""
+
+    totals = fields.Nested(TotalsSchema, required=True)
+    instances = fields.List(fields.Nested(InstanceSchema), required=True)
+    next = fields.Integer(required=True, allow_none=True, metadata={"description": "The next page's `offset`."})
+
+
+class HeldSchema(Schema):
+    """One thing that is wrong."""
+
+    kind = fields.String(required=True, metadata={"enum": ["held_back", "failing", "schema", "server"]})
+    reason = fields.String(required=True)
+    since = fields.String(metadata={"description": "RFC 3339"})
+    service = fields.String()
+    env = fields.String()
+    label = fields.String()
+    commit = fields.String(metadata={"description": "Where it is wrong: the commit that is held back."})
+    version = fields.String(metadata={"description": "The commit that is served instead."})
+    detail = fields.String()
+    file = fields.String()
+    line = fields.Integer()
+    schema = fields.String(metadata={"description": "The rule that is broken."})
+    keys = fields.List(fields.String())
+
+
+class ProblemsSchema(Schema):
+    """What is wrong now; empty if nothing is."""
+
+    problems = fields.List(fields.Nested(HeldSchema), required=True)
+
+
+class TargetsSchema(Schema):
+    """Of those that the caller may see."""
+
+    known = fields.Integer(required=True)
+    held_back = fields.Integer(required=True)
+    failing = fields.Integer(required=True)
+
+
+class ServerStatusSchema(Schema):
+    """How the server is: the health report, and more."""
+
+    status = fields.String(required=True)
+    ready = fields.Boolean(required=True)
+    parts = fields.Dict(required=True)
+    rev = fields.String(required=True)
+    label = fields.String(required=True)
+    head = fields.String(required=True, allow_none=True)
+    since = fields.String(required=True, allow_none=True, metadata={"description": "Since when the label is there."})
+    stale = fields.List(fields.Nested(StaleSchema), required=True)
+    targets = fields.Nested(TargetsSchema, required=True)
+    instances = fields.Nested(TotalsSchema, required=True)
+
+
 def moment(at: datetime | None) -> int | None:
     """Unix seconds. Raises BadInput for a time without an offset, or beyond what Git can tell."""
     if at is None:

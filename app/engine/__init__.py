@@ -11,7 +11,9 @@ from app.engine.files import FileAnswer, PlainFiles
 from app.engine.history import History
 from app.engine.history_keeper import HistoryKeeper
 from app.engine.installer import Installer
+from app.engine.instances import Instance, Instances, totals
 from app.engine.loader import Loader, Trees
+from app.engine.problems import Problem, Problems
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
 from app.engine.schemas import SchemaProblem, Schemas
@@ -30,9 +32,13 @@ __all__ = [
     "History",
     "HistoryKeeper",
     "Installer",
+    "Instance",
+    "Instances",
     "KeyChange",
     "Loader",
     "PlainFiles",
+    "Problem",
+    "Problems",
     "Puller",
     "ReadRequest",
     "Resolution",
@@ -47,4 +53,5 @@ __all__ = [
     "World",
     "changes",
     "json_patch",
+    "totals",
 ]

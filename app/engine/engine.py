@@ -15,7 +15,7 @@ from app.engine.resolver import Resolution, Resolver
 from app.engine.targets import Targets
 from app.engine.world import Head, World
 from app.errors import Behind, Overloaded, RepositoryUnavailable, UnknownTarget
-from app.model import Stale, Target
+from app.model import COMMIT, Stale, Target
 from app.notify import ConfigChangeNotifier, Rev, Subscriber
 
 #: A slice of work before the worker looks after its requests again, in seconds.
@@ -149,6 +149,15 @@ class ConfigEngine:
     def recent(self, label: str) -> list[Target]:
         """The targets of a label that this worker has served, as far as it remembers."""
         return self._resolver.recent(label)
+
+    def known(self) -> set[Target]:
+        """The targets that this worker has served, as far as it remembers, or that somebody follows here.
+
+        Commits that were asked for by their ids are left out: what they are never changes.
+        """
+        return {
+            each for each in (*self._resolver.served(), *self.notifier.targets()) if not COMMIT.fullmatch(each.label)
+        }
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         return self._resolver.inputs(target)

@@ -132,6 +132,13 @@ class Resolver:
         """The targets that this worker serves from an older version, and why."""
         return {each.target: each.stale[0] for each in self._served.values() if each.stale}
 
+    def served(self) -> list[Target]:
+        """The targets that this worker has served or tried to, as far as it remembers."""
+        return [
+            *(each.target for each in self._served.values()),
+            *(target for (target, *_), _ in self._refused.names()),
+        ]
+
     def recent(self, label: str) -> list[Target]:
         """The targets of a label that this worker has served, as far as it remembers."""
         return [each.target for each in self._served.values() if each.target.label == label]
