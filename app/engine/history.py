@@ -21,7 +21,7 @@ from app.secrets.flight import SingleFlight
 #: Commits that Git is asked for while they are not in the history's file.
 WALK = 1000
 #: A page is cut short after so long, in seconds, if it has got on at all.
-PATIENCE = 0.5
+PATIENCE = 0.1
 MAX_KEYS = 100
 MAX_MESSAGE = 4_000
 MAX_ROTATIONS = 100
