@@ -30,8 +30,8 @@ _BEGAN = 1_700_000_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Each service has four files in a folder of its own. Each commit changes a service by dice, each seventh one of the
-    `pages` that are asked for too, each fiftieth a shared key that all of them override."""
+    """Each service has four files in a folder of its own. Each commit changes a service by dice, each seventh one of
+    the `pages` that are asked for too, each fiftieth a shared key that all of them override."""
 
     commits: int = COMMITS
     services: int = SERVICES
@@ -135,10 +135,9 @@ def _commits(plan: Plan) -> Iterator[str]:
             yield _file(f"{folder}/{_service(number)}-{env}.yml", f"host: {env}.example.org\n")
     for commit in range(1, plan.commits):
         yield from _commit(commit)
-        for number in (dice.randrange(plan.services), commit % plan.pages if commit % 7 == 0 else None):
-            if number is not None:
-                path = f"services/{_service(number)}/{_service(number)}.yml"
-                yield _file(path, f"limit: 5\nown: {number}\npool: {commit}\n")
+        for chosen in {dice.randrange(plan.services), *([commit % plan.pages] if commit % 7 == 0 else [])}:
+            path = f"services/{_service(chosen)}/{_service(chosen)}.yml"
+            yield _file(path, f"limit: 5\nown: {chosen}\npool: {commit}\n")
         if commit % 50 == 0:
             yield _file("application.yml", f"limit: {commit}\nlog: info\n")
 
