@@ -11,9 +11,12 @@ log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Calls `follow` when woken, when `changed` says so (asked every `look` seconds), and every `check` seconds."""
+    """Calls `follow` when woken, when `changed` says so (asked every `look` seconds), and otherwise `check()` seconds
+    after the last time."""
 
-    def __init__(self, follow: Callable[[], bool], *, changed: Callable[[], bool], look: float, check: float) -> None:
+    def __init__(
+        self, follow: Callable[[], bool], *, changed: Callable[[], bool], look: float, check: Callable[[], float]
+    ) -> None:
         self._follow = follow
         self._changed = changed
         self._look = look
@@ -38,7 +41,7 @@ class Follower:
         self._woken.set()
 
     def _run(self) -> None:
-        due = time.monotonic() + self._check
+        due = time.monotonic() + self._check()
         while not self._stop.is_set():
             if self._woken.wait(self._look):
                 self._woken.clear()  # only what was seen is cleared: a word that comes right now counts next time
@@ -54,4 +57,4 @@ class Follower:
             self._follow()
         except Exception:  # the loop must outlive whatever a look did not foresee; it is logged with its stack
             log.exception("follower.failed")
-        return time.monotonic() + self._check
+        return time.monotonic() + self._check()

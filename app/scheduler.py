@@ -29,6 +29,9 @@ class Outcome(StrEnum):
 
 #: How often in a row a tick may be repeated at once; what goes on losing after that is no race but a fault.
 RACES = 3
+#: How often a suspect is looked at while it is not certain: the last look comes soon after `confirm_after` then,
+#: whatever words came in between.
+SUSPICIONS = 4
 
 
 class Lock(Protocol):
@@ -105,7 +108,7 @@ class Scheduler:
         if outcome is Outcome.AGAIN and self._failures <= RACES:
             return 0.0
         if outcome is Outcome.SUSPECT:
-            return min(self._confirm_after * 1.05, self._interval)
+            return min(self._confirm_after / SUSPICIONS, self._interval)
         if self._failures:
             ceiling: float = min(self._interval, self._retry_first * 2.0 ** min(self._failures - 1, 16))
             return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing

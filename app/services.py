@@ -46,9 +46,11 @@ from app.engine import (
     SecretReader,
     SecretWatch,
     Targets,
+    Touched,
     Trees,
     Versions,
     World,
+    looking,
 )
 from app.follower import Follower
 from app.model import Principal, RefKind, SecretPath, StaleReason, View
@@ -261,7 +263,7 @@ class Services:
 
     @cached_property
     def trees(self) -> Trees:
-        return Trees(self.repository)
+        return Trees(self.repository, self.schemas)
 
     @cached_property
     def schemas(self) -> Schemas:
@@ -375,9 +377,10 @@ class Services:
             self.engine,
             self.repository,
             self.trees,
-            self.schemas,
             self.cursor,
             self.heads,
+            touched=Touched(self.notifier, self.trees, looking(self.engine)),
+            prepare=self.looks.prepare,
             on_behind=self.hints.give,
             on_installed=self._on_installed,
             on_rotated=self._on_rotated,
@@ -385,8 +388,7 @@ class Services:
 
     @cached_property
     def follower(self) -> Follower:
-        timings = self.timings
-        return Follower(self._follow, changed=self.heads.changed, look=timings.follow, check=timings.head_check)
+        return Follower(self._follow, changed=self.heads.changed, look=self.timings.follow, check=self._next_check)
 
     @cached_property
     def puller(self) -> Puller:
@@ -479,19 +481,20 @@ class Services:
 
     @cached_property
     def presence(self) -> Presence:
-        settings, link = self.settings, self.link
+        settings, link, seconds = self.settings, self.link, self.timings.lease
         return Presence(
-            LocalPresence() if link is None else RedisPresence(link),
-            LocalLeases() if link is None else RedisLeases(link),
+            LocalPresence() if link is None else RedisPresence(link, seconds=seconds),
+            LocalLeases() if link is None else RedisLeases(link, seconds=seconds),
             per_instance=settings.streams_per_instance,
             per_subject=settings.streams_per_subject,
+            lease_seconds=seconds,
         )
 
     @cached_property
     def streams(self) -> StreamPolicy:
         return StreamPolicy(
             engine=self.engine,
-            looks=Looks(self.engine, derive(self._key, "stream digest")),
+            looks=self.looks,
             presence=self.presence,
             authorize=self.access.view,
             verify=self.access.verifier.verify,
@@ -502,6 +505,10 @@ class Services:
             on_delivered=self._on_delivered,
             on_denied=self._on_stream_denied,
         )
+
+    @cached_property
+    def looks(self) -> Looks:
+        return Looks(self.engine, derive(self._key, "stream digest"))
 
     @cached_property
     def stream_loop(self) -> StreamLoop:
@@ -571,6 +578,11 @@ class Services:
             self.metrics.set_bus_up(up=self.link.up)
         return installed
 
+    def _next_check(self) -> float:
+        """Seconds until the cursor is looked at whatever the bus says; sooner while Redis is away, to find it back."""
+        away = self.link is not None and not self.link.up
+        return min(self.timings.head_check, self.timings.redis_pause) if away else self.timings.head_check
+
     def _tell_staleness(self) -> None:
         held_back = self.resolver.held_back()
         reasons = {stale.reason for stale in held_back.values()}
@@ -588,7 +600,8 @@ class Services:
         self._on_given(request.principal, request.request_id, request.address, request.view, resolution)
 
     def _on_delivered(self, listener: Listener, view: View, resolution: Resolution) -> None:
-        self._on_given(listener.principal, listener.connection, listener.address, view, resolution)
+        if resolution.secrets.by_reference:
+            self._on_given(listener.principal, listener.connection, listener.address, view, resolution)
 
     def _on_given(
         self, principal: Principal, request_id: str | None, address: str | None, view: View, resolution: Resolution

@@ -27,12 +27,13 @@ class Timings:
     """Every duration that is not a setting, in seconds. Tests run real servers on short ones."""
 
     follow: float = 0.25  # how often a worker looks at heads.json
-    head_check: float = 5.0  # how often it reads the head from Redis whatever the bus says
+    head_check: float = 3.0  # how often it reads the head from Redis whatever the bus says; 5 s are promised in all
     heartbeat: float = 20.0  # between two `sync` of an idle stream, +-10 %
     stream_write: float = 10.0  # a write blocked for longer closes the stream
     stream_age: float = 1800.0  # a stream is asked to come again after this, x0.8 to x1
     expiry_warning: float = 60.0  # a client is told so long before its token ends
     drain: float = 5.0  # goodbyes are spread over at least this
+    lease: float = 60.0  # a stream of a worker that died counts for its client so long; renewed three times as often
     redis: float = 0.5  # timeout of one Redis call on the request path
     redis_pause: float = 2.0  # how long Redis is left alone after it failed
     vault_connect: float = 1.0

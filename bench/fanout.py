@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Found:
-    """Medians over the rounds. `told`: since the first client had it; `hook`: since the webhook was called.
+    """Medians over the rounds. `told`, `floor`: since the first client had it; `hook`: since the webhook was called.
 
     Memory is growth of proportional set size per connection, in KB: `opened` before the first change, `used` after the
     last. `load` is the machine's load average before and after.
@@ -57,64 +57,65 @@ class Found:
 
 
 def measure(directory: Path, plan: Plan) -> Found:
-    """The server first, then the floor: they would only disturb each other."""
+    """Server and floor take turns, round by round, so that what else the machine does touches both."""
     before = load_average()
-    with Stage(directory, topics=plan.topics, streams=plan.streams + 100, workers=plan.workers) as stage:
-        openings = stage.openings(plan.streams, plan.kind)
-        idle = _memory(stage)
-        with Load(stage.server.port) as load:
-            seconds = load.open(openings, timeout=_PATIENCE)
-            time.sleep(plan.settle)
-            opened = _memory(stage)
-            told, hook, size, installs = _rounds(stage, load, plan)
-            used = _memory(stage)
-            load.drop()
-    floor, floor_kb = _floor(plan, size)
+    with (
+        Stage(directory, topics=plan.topics, streams=plan.streams + 100, workers=plan.workers) as stage,
+        Load(stage.server.port) as load,
+        Floor() as floor,
+        Load(floor.port) as others,
+    ):
+        idle, idle_floor = _memory(stage), pss_kb(floor.pid)
+        others.open([FLOOR] * plan.streams, timeout=_PATIENCE)
+        floor_kb = (pss_kb(floor.pid) - idle_floor) / plan.streams
+        seconds = load.open(stage.openings(plan.streams, plan.kind), timeout=_PATIENCE)
+        time.sleep(plan.settle)
+        opened = _memory(stage)
+        rounds = [_round(stage, load, floor, others, plan, number) for number in range(plan.rounds)]
+        used = _memory(stage)
     return Found(
-        told=median(told),
-        hook=median(hook),
-        floor=median(floor),
+        told=median([each.told for each in rounds]),
+        hook=median([each.hook for each in rounds]),
+        floor=median([each.floor for each in rounds]),
         opened=round((opened - idle) / plan.streams, 1),
         used=round((used - idle) / plan.streams, 1),
         floor_kb=round(floor_kb, 1),
-        bytes_each=size,
+        bytes_each=rounds[-1].size,
         opened_per_second=round(plan.streams / seconds),
-        install_seconds=sorted(installs)[len(installs) // 2],
+        install_seconds=sorted(each.install for each in rounds)[len(rounds) // 2],
         load=(before, load_average()),
-        rounds=[{"told": asdict(a), "hook": asdict(b)} for a, b in zip(told, hook, strict=True)],
+        rounds=[asdict(each) for each in rounds],
     )
 
 
-def _rounds(stage: Stage, load: Load, plan: Plan) -> tuple[list[Spread], list[Spread], int, list[float]]:
-    told, hook, installs, size = [], [], [], 0
-    for number in range(plan.rounds):
-        marker = f"round-{number}."
-        stage.push(marker)
-        load.expect(marker)
-        began = stage.hook()
-        arrived = _complete(load.arrivals(timeout=_PATIENCE), plan.streams)
-        told.append(spread(arrived.times, arrived.times[0]))
-        hook.append(spread(arrived.times, began))
-        size = arrived.size
-        time.sleep(plan.settle)
-        installs.append(stage.install_seconds())
-    return told, hook, size, installs
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One change to all, and the same bytes over the floor's sockets. `install` in seconds, as the server tells it."""
+
+    told: Spread
+    hook: Spread
+    floor: Spread
+    size: int
+    install: float
 
 
-def _floor(plan: Plan, size: int) -> tuple[Sequence[Spread], float]:
-    """The same number of connections and bytes, sent by one loop over plain sockets; and KB per connection."""
-    found = []
-    with Floor() as floor, Load(floor.port) as load:
-        idle = pss_kb(floor.pid)
-        load.open([FLOOR] * plan.streams, timeout=_PATIENCE)
-        grown = pss_kb(floor.pid) - idle
-        for number in range(plan.rounds):
-            marker = f"round-{number}."
-            load.expect(marker)
-            began = floor.send(marker, size)
-            found.append(spread(_complete(load.arrivals(timeout=_PATIENCE), plan.streams).times, began))
-        load.drop()
-    return found, grown / plan.streams
+def _round(stage: Stage, load: Load, floor: Floor, others: Load, plan: Plan, number: int) -> _Round:
+    marker = f"round-{number}."
+    stage.push(marker)
+    load.expect(marker)
+    began = stage.hook()
+    arrived = _complete(load.arrivals(timeout=_PATIENCE), plan.streams)
+    time.sleep(plan.settle)
+    others.expect(marker)
+    floor.send(marker, arrived.size)
+    bare = _complete(others.arrivals(timeout=_PATIENCE), plan.streams)
+    return _Round(
+        spread(arrived.times, arrived.times[0]),
+        spread(arrived.times, began),
+        spread(bare.times, bare.times[0]),
+        arrived.size,
+        stage.install_seconds(),
+    )
 
 
 def _complete(arrived: Arrivals, streams: int) -> Arrivals:

@@ -72,7 +72,7 @@ class Server:
     @property
     def workers(self) -> list[int]:
         """The process ids of the living workers."""
-        return [worker.pid for worker in self._children()]
+        return [worker.pid for worker in self._children() if _is_worker(worker)]
 
     def kill_worker(self, worker: int | None = None) -> int:
         """Kill a worker (any, if none is named), as the kernel does when memory is short; its process id."""
@@ -115,6 +115,15 @@ class Server:
 
     def _answers(self, path: str) -> bool:
         try:
-            return httpx.get(self.url + path, timeout=2, trust_env=False).status_code == 200
+            # No TLS, so nothing to verify; reading the certificates for each look would slow down what it waits for.
+            return httpx.get(self.url + path, timeout=2, trust_env=False, verify=False).status_code == 200  # noqa: S501
         except httpx.TransportError:
             return False
+
+
+def _is_worker(child: psutil.Process) -> bool:
+    """And not the check of the settings, which a reload starts beside them."""
+    try:
+        return any("gunicorn" in argument for argument in child.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False

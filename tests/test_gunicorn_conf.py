@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.settings import Timings
 from tests.support import eventually
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +58,7 @@ class Server:
 
     def get(self, path: str) -> httpx.Response:
         # A connection per request, so that both workers get some.
-        return httpx.get(self.url + path, headers={"Connection": "close"}, timeout=5)
+        return httpx.get(self.url + path, headers={"Connection": "close"}, timeout=5, verify=False)
 
     def answers(self) -> bool:
         try:
@@ -192,6 +193,16 @@ def test_the_settings_become_gunicorns(tmp_path: Path) -> None:
     assert int(told["keepalive"]) >= 2
     assert told["forwarded_allow_ips"] == "[]"
     assert told["forwarder_headers"] == "[]"
+
+
+@pytest.mark.parametrize("streams", [1, 1000, 1400, 10_000])
+def test_the_patience_at_the_end_is_the_spread_of_the_goodbyes_of_so_many_streams_and_ten_seconds(
+    tmp_path: Path, streams: int
+) -> None:
+    done = checked(environment(tmp_path, STREAMS_PER_WORKER=str(streams)))
+    assert done.returncode == 0, done.stderr
+    told = dict(line.split("=", 1) for line in done.stdout.replace(" ", "").splitlines() if "=" in line)
+    assert int(told["graceful_timeout"]) == max(Timings().drain, streams / 200) + 10
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,8 @@ def make() -> Iterator[Make]:
     [
         ([Outcome.MOVED], 27, 33),
         ([Outcome.UNCHANGED], 27, 33),
-        ([Outcome.SUSPECT], 2, 2.2),
-        ([Outcome.SUSPECT, Outcome.SUSPECT], 2, 2.2),
+        ([Outcome.SUSPECT], 0.5, 0.5),
+        ([Outcome.SUSPECT, Outcome.SUSPECT], 0.5, 0.5),
         ([Outcome.FAILED], 0.5, 1),
         ([Outcome.FAILED] * 2, 1, 2),
         ([Outcome.FAILED] * 5, 8, 16),
@@ -154,7 +154,7 @@ def test_the_pauses_of_hosts_that_fail_together_differ(make: Make) -> None:
 
 
 def test_a_suspect_is_looked_at_no_later_than_everything_else(make: Make) -> None:
-    assert make(Work(), interval=0.5).delay_after(Outcome.SUSPECT) == 0.5
+    assert make(Work(), interval=0.2).delay_after(Outcome.SUSPECT) == 0.2
 
 
 def test_after_a_hint_that_brought_nothing_the_retries_are_tried_and_then_the_interval(make: Make) -> None:

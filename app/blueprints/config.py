@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request
 
+from app.blueprints import handover
 from app.blueprints.http import stale_header
 from app.blueprints.schemas import FileQuery, ReadQuery, load_query, moment
 from app.engine import FORMAT_NAMES, Answer, ConfigEngine, FileAnswer, ReadRequest
@@ -72,6 +73,7 @@ def read_request(query: Mapping[str, Any]) -> ReadRequest:
         seen=_seen(),
         request_id=g.request_id,
         address=request.remote_addr or "",
+        gone=handover.departure(request.environ),
     )
 
 

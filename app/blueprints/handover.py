@@ -17,7 +17,7 @@ from simple_websocket import Server
 from werkzeug.http import http_date
 
 from app.notify.wire import SUBPROTOCOL
-from app.streams.sockets import Socket, is_ours_to_keep, own, watch_peer
+from app.streams.sockets import Socket, has_ended, is_ours_to_keep, own, watch_peer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -80,6 +80,12 @@ class EventStream(Response):
         if "werkzeug.socket" in environ:
             raise ConnectionAbortedError("the stream is over")  # Werkzeug: nothing is left to be written
         raise StopIteration  # gunicorn: the connection has been seen to
+
+
+def departure(environ: dict[str, Any]) -> Callable[[], bool]:
+    """What tells whether the client of this request has closed its connection."""
+    sock = _socket(environ)
+    return (lambda: False) if sock is None else lambda: has_ended(sock)
 
 
 def _socket(environ: dict[str, Any]) -> socket.socket | None:

@@ -315,7 +315,7 @@ class InstancesSchema(Schema):
 class HeldSchema(Schema):
     """One thing that is wrong."""
 
-    kind = fields.String(required=True, metadata={"enum": ["held_back", "failing", "schema", "server"]})
+    kind = fields.String(required=True, metadata={"enum": ["held_back", "stale", "failing", "schema", "server"]})
     reason = fields.String(required=True)
     since = fields.String(metadata={"description": "RFC 3339"})
     service = fields.String()

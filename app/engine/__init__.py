@@ -19,6 +19,7 @@ from app.engine.resolver import Resolution, Resolver
 from app.engine.schemas import SchemaProblem, Schemas
 from app.engine.secret_watch import SecretWatch
 from app.engine.targets import Targets
+from app.engine.touched import Touched, looking
 from app.engine.vault_in import SecretReader, Versions
 from app.engine.world import Head, World
 
@@ -48,10 +49,12 @@ __all__ = [
     "SecretReader",
     "SecretWatch",
     "Targets",
+    "Touched",
     "Trees",
     "Versions",
     "World",
     "changes",
     "json_patch",
+    "looking",
     "totals",
 ]

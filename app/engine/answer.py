@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from app.effective import FORMATS, flatten, key_text, parse_key, subtree
@@ -14,12 +14,17 @@ from app.model import Json, Principal, Stale, View
 from app.notify import Rev
 
 
+def _stays() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """One read. `label` None means the default label; `at` is Unix seconds: where the label stood then.
     `wait` is in seconds, 0 for an answer at once.
 
-    `etags` are the entity tags of If-None-Match, unquoted; `seen` is the highest rev that the caller knows of.
+    `etags` are the entity tags of If-None-Match, unquoted; `seen` is the highest rev that the caller knows of; `gone`
+    tells whether the caller has left, so that nobody waits on its behalf.
     """
 
     principal: Principal
@@ -37,6 +42,7 @@ class ReadRequest:
     seen: Rev | None = None
     request_id: str = ""
     address: str = ""
+    gone: Callable[[], bool] = _stays
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,16 @@ from app.engine.resolver import Resolution, Resolver
 from app.engine.targets import Targets
 from app.engine.world import Head, World
 from app.errors import Behind, Overloaded, RepositoryUnavailable, UnknownTarget
-from app.model import COMMIT, Stale, Target
+from app.model import COMMIT, SecretPath, Stale, StaleReason, Target
 from app.notify import ConfigChangeNotifier, Rev, Subscriber
 
 #: A slice of work before the worker looks after its requests again, in seconds.
 SLICE = 0.02
 HINT_SECONDS = 1.0
+#: A configuration that is stale for one of these is tried again without a revision.
+_WAITING = {StaleReason.SECRET, StaleReason.VAULT}
+#: How often a long poll looks whether its caller is still there, in seconds.
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,13 @@ class Current:
     resolution: Resolution
     stale: tuple[Stale, ...]
     rewritten: bool = False
+
+    @property
+    def secrets(self) -> frozenset[SecretPath] | None:
+        """What is behind its references; None for one that may turn into another by itself, with other references."""
+        if any(stale.reason in _WAITING for stale in self.stale):
+            return None
+        return frozenset(SecretPath(each.alias, each.path) for each in self.resolution.effective.references)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +155,10 @@ class ConfigEngine:
         if not self._accept_empty and not self._resolver.is_own(resolution):
             raise UnknownTarget("nothing configures this service")
         stale = (*resolution.stale, *world.stale, *self._resolver.vault_stale(resolution))
-        return Current(resolution, stale, rewritten=head.rewritten)
+        current = Current(resolution, stale, rewritten=head.rewritten)
+        if self.notifier.is_unread(target) and world is self._world:
+            self.notifier.refer(target, current.secrets)
+        return current
 
     def recent(self, label: str) -> list[Target]:
         """The targets of a label that this worker has served, as far as it remembers."""
@@ -223,9 +237,10 @@ class ConfigEngine:
                 moved.clear()
                 answer, resolution = self._read(request)
                 remaining = deadline - time.monotonic()
-                if answer.body is not None or remaining <= 0 or self.notifier.draining:
+                over = remaining <= 0 or self.notifier.draining or request.gone()
+                if answer.body is not None or over:
                     return answer, resolution
-                moved.wait(remaining)
+                moved.wait(min(remaining, LOOK_SECONDS))
 
     @contextmanager
     def _listening(self, target: Target) -> Iterator[threading.Event]:

@@ -3,46 +3,59 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from dataclasses import replace
 
-from app.engine.engine import SLICE, ConfigEngine, Current
+from app.engine.engine import ConfigEngine
 from app.engine.loader import Trees
-from app.engine.schemas import Schemas
+from app.engine.touched import Touched, concerns_all, in_slices, looking
 from app.engine.world import World, world_of
-from app.errors import BusUnavailable, ConfigServerError, RepositoryUnavailable
+from app.errors import BusUnavailable, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
 from app.notify import Cursor, CursorStore, HeadsFile, HostState, Rev, now_text
 from app.repository import GitConfigBackend
 from app.secrets import Known
 
+#: Pauses between two words to the puller that Redis has lost something, in seconds: the first, doubled up to the last
+#: for a Redis that takes no writes.
+MEND_FIRST, MEND_LAST = 1.0, 30.0
+#: How long an announced commit may be missing from the mirror before answers say so, in seconds.
+BEHIND_SECONDS = 2.0
+
 
 class Installer:
-    """`follow` is one unit of work, called by one thread at a time; `on_behind` asks for a fetch."""
+    """`follow` is one unit of work, called by one thread at a time. `touched` finds what a move changes; `on_behind`
+    asks for a fetch; `prepare` writes beforehand what followers will be told of a target."""
 
     def __init__(
         self,
         engine: ConfigEngine,
         repository: GitConfigBackend,
         trees: Trees,
-        schemas: Schemas,
         store: CursorStore,
         heads: HeadsFile,
         *,
+        touched: Touched,
+        prepare: Callable[[World, Target], None],
         on_behind: Callable[[], object],
         on_installed: Callable[[World, float, int], None],
-        on_rotated: Callable[[SecretPath, Known], None],
+        on_rotated: Callable[[SecretPath, Known], None] = lambda _path, _known: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._repository = repository
         self._trees = trees
-        self._schemas = schemas
         self._store = store
         self._heads = heads
+        self._touched = touched
+        self._prepare = prepare
         self._on_behind = on_behind
         self._on_installed = on_installed
         self._on_rotated = on_rotated
+        self._clock = clock
         self._asked_for: Rev | None = None
+        self._missing_since: float | None = None
+        self._mend_at, self._mend_pause = float("-inf"), MEND_FIRST
 
     def follow(self) -> bool:
         """Install what is announced, if it differs from what is installed. True when something was swapped in."""
@@ -55,7 +68,9 @@ class Installer:
         world = world_of(cursor, stale)
         if former is not None and self._same(former, world):
             return False
-        if not self._holds_all(former, world):
+        if self._holds_all(former, world):
+            self._missing_since = None
+        else:
             self._ask_for(world.rev)
             if former is None:
                 return False
@@ -86,12 +101,31 @@ class Installer:
         try:
             shared = self._store.read()
         except BusUnavailable:
-            shared = None
-        if host is not None and host.cursor.rev.is_host_local:
-            shared = None
-        if shared is not None and not shared.is_behind(host.seen if host else None) and not self._is_older(shared):
+            return self._of_host(host)
+        if shared is not None and host is None and not self._is_older(shared):
             return shared
+        if host is None:
+            return None
+        alone = host.cursor.rev.is_host_local
+        if shared is None or alone or shared.is_behind(host.seen) or self._is_older(shared):
+            self._ask_to_mend(host)
+            return self._of_host(host)
+        self._mend_pause = MEND_FIRST
+        return shared
+
+    def _of_host(self, host: HostState | None) -> Cursor | None:
         return host.cursor if host and not self._is_older(host.cursor) else None
+
+    def _ask_to_mend(self, host: HostState) -> None:
+        """Redis answers, and lacks what this host knows: its puller tells it, and need not wait for its poll to do so.
+
+        While Git does not answer nobody may, and the puller tries again by itself.
+        """
+        now = self._clock()
+        if host.git_failing_since is None and now >= self._mend_at:
+            self._mend_at = now + self._mend_pause
+            self._mend_pause = min(2 * self._mend_pause, MEND_LAST)
+            self._on_behind()
 
     def _is_older(self, cursor: Cursor) -> bool:
         if not self._engine.installed:
@@ -115,100 +149,43 @@ class Installer:
             return False  # the first clone is still on its way
 
     def _behind(self, former: World, stale: tuple[Stale, ...]) -> World:
-        known = next((each for each in former.stale if each.reason is StaleReason.BEHIND), None)
-        return replace(former, stale=(*stale, known or Stale(StaleReason.BEHIND, now_text())))
+        """The former world while the mirror is on its way. Said of it only when that takes long: else each push that
+        another host announces first would be told to every stream twice, as a staleness that comes and goes."""
+        now = self._clock()
+        self._missing_since = now if self._missing_since is None else self._missing_since
+        known = [each for each in former.stale if each.reason is StaleReason.BEHIND]
+        if not known and now - self._missing_since >= BEHIND_SECONDS:
+            known = [Stale(StaleReason.BEHIND, now_text())]
+        return replace(former, stale=(*stale, *known))
 
     def _install(self, former: World | None, world: World) -> int:
         """Resolve what the move touches before anybody is told of it; then swap, then wake. Returns how many."""
         default = world.heads.get(world.default_label)
         if default is not None:
             self._trees.at(default.commit)  # read now, so that the first request does not wait for it
-        looked_at = set(self._engine.notifier.targets())
-        moved = self._moved(former, world) if former else set()
+        notifier = self._engine.notifier
+        moment = notifier.moment()
+        moved = self._touched.between(former, world) if former else set()
+        for target in in_slices(moved):
+            self._prepare(world, target)
         self._engine.swap(world)
-        subscribed_meanwhile = set(self._engine.notifier.targets()) - looked_at  # they may have read the former world
-        return self._engine.notifier.wake(moved | subscribed_meanwhile)
-
-    def _moved(self, former: World, world: World) -> set[Target]:
-        if former.stale != world.stale or former.rev.epoch != world.rev.epoch:
-            return set(self._engine.notifier.targets())
-        touched = self._touched_by_commits(former, world) | self._touched_by_secrets(former, world)
-        moved: set[Target] = set()
-        pause_at = time.perf_counter() + SLICE
-        for target in touched:
-            if self._differs(former, world, target):
-                moved.add(target)
-            if time.perf_counter() > pause_at:
-                time.sleep(0)  # let requests of this worker in between
-                pause_at = time.perf_counter() + SLICE
-        return moved
+        fresh = set(notifier.since(moment))  # who has subscribed meanwhile may have read the former world
+        notifier.unsettle(moved | fresh if former and concerns_all(former, world) else fresh)
+        return notifier.wake(moved | fresh)
 
     def _look_again(self, former: World, world: World) -> None:
         """After the push: targets that are read without being subscribed to, so that what is wrong is known now."""
-        pause_at = time.perf_counter() + SLICE
+        look = looking(self._engine)
         for label, head in world.heads.items():
             old = former.heads.get(label)
             recent = self._engine.recent(label) if old is not None and old.commit != head.commit else []
-            changed = self._changed(old.commit, head.commit) if old is not None and recent else frozenset()
-            for target in recent:
+            changed = self._trees.advance(old.commit, head.commit) if old is not None and recent else frozenset()
+            for target in in_slices(recent):
                 if changed is None or not changed.isdisjoint(self._engine.inputs(target)):
-                    self._current(world, target)
-                if time.perf_counter() > pause_at:
-                    time.sleep(0)
-                    pause_at = time.perf_counter() + SLICE
-
-    def _touched_by_commits(self, former: World, world: World) -> set[Target]:
-        notifier = self._engine.notifier
-        touched: set[Target] = set()
-        listened = {target.label for target in notifier.targets()}
-        for label in listened:
-            old, new = former.heads.get(label), world.heads.get(label)
-            if (old and old.commit) == (new and new.commit):
-                continue
-            changed = self._changed(old.commit, new.commit) if old and new else None
-            if changed is None:
-                touched.update(target for target in notifier.targets() if target.label == label)
-            else:
-                touched |= notifier.affected(label, changed)
-        return touched
-
-    def _changed(self, old: str, new: str) -> Set[str] | None:
-        """The paths that differ, and the schemas that lean on one of them. None: any path may differ."""
-        changed = self._trees.advance(old, new)
-        if changed is None:
-            return None
-        return changed | self._schemas.touched(self._trees.at(old).blobs, self._trees.at(new).blobs, changed)
-
-    def _touched_by_secrets(self, former: World, world: World) -> set[Target]:
-        """A path that `former` does not know was adopted since, at a version that may have been left already."""
-        rotated = {path for path, known in world.secrets.items() if former.secrets.get(path) != known}
-        if not rotated:
-            return set()
-        return {target for target in self._engine.notifier.targets() if self._uses(former, target, rotated)}
-
-    def _uses(self, world: World, target: Target, paths: Set[SecretPath]) -> bool:
-        """Whether one of `paths` is behind `target`; also when it cannot be had, which a new secret may change."""
-        current = self._current(world, target)
-        if not isinstance(current, Current):
-            return True
-        return any(SecretPath(each.alias, each.path) in paths for each in current.resolution.effective.references)
+                    look(world, target)
 
     def _note_rotations(self, former: World, world: World) -> None:
         """What another host has announced; what this one has is noted already."""
         for path, known in world.secrets.items():
             if former.secrets.get(path, known) != known:
                 self._on_rotated(path, known)
-
-    def _differs(self, former: World, world: World, target: Target) -> bool:
-        """Whether a subscriber would see another configuration or another staleness. A comment moves nobody."""
-        before, after = self._current(former, target), self._current(world, target)
-        if isinstance(before, Current) and isinstance(after, Current):
-            return (before.resolution.etag, before.stale) != (after.resolution.etag, after.stale)
-        return True
-
-    def _current(self, world: World, target: Target) -> Current | ConfigServerError:
-        try:
-            head, located = self._engine.target(world, target.service, target.envs, target.label)
-            return self._engine.current(world, located, head)
-        except ConfigServerError as failure:
-            return failure

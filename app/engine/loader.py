@@ -50,8 +50,9 @@ class _Broken:
 class Trees:
     """The trees of the commits in use, each new one made from one at hand by its difference. Thread-safe."""
 
-    def __init__(self, repository: GitConfigBackend, capacity: int = 16) -> None:
+    def __init__(self, repository: GitConfigBackend, schemas: Schemas, capacity: int = 16) -> None:
         self._repository = repository
+        self._schemas = schemas
         self._trees: LocalCache[str, Tree] = LocalCache(capacity)
         self._latest: Tree | None = None
         self._reading = Lock()  # held while Git is asked, so that each tree is read once however many want it
@@ -72,6 +73,7 @@ class Trees:
     def advance(self, old: str, new: str) -> frozenset[str] | None:
         """Make the tree of `new` ready and tell the paths in which it differs from `old`.
 
+        With them the schemas that lean on a schema which differs: whom they hold for is touched too.
         None when `old` is nowhere any more (rewritten away, and the mirror made anew): then any path may differ.
         """
         try:
@@ -82,7 +84,7 @@ class Trees:
         with self._reading:
             tree, changed = self._repository.advance(base, new)
             self._keep(tree)
-        return changed
+        return changed | self._schemas.touched(base.blobs, tree.blobs, changed)
 
     def _keep(self, tree: Tree) -> None:
         self._trees.put(tree.commit, tree)

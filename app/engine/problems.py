@@ -26,8 +26,9 @@ from app.model import Json, Stale, Target
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`kind`: held_back (an older good version is served), failing (nothing can be served), schema (one that is not
-    applied) or server (it touches everything). `reason` is that of Stale, or the error's name. Nothing in it is secret.
+    """`kind`: held_back (an older good version is served), stale (secrets come from memory), failing (nothing can be
+    served), schema (one that is not applied) or server (it touches everything). `reason` is that of Stale, or the
+    error's name. Nothing in it is secret.
     """
 
     kind: str
@@ -91,7 +92,8 @@ class Problems:
         resolution = current.resolution
         target = resolution.target
         version = resolution.version
-        problem = Problem("held_back", stale.reason.value, stale.since, target, stale.commit, version, stale.detail)
+        kind = "held_back" if stale.commit is not None else "stale"
+        problem = Problem(kind, stale.reason.value, stale.since, target, stale.commit, version, stale.detail)
         try:
             protected = self._engine.is_protected(world, head)
             self._resolver.effective_at(target, self._trees.at(head.commit), protected=protected)

@@ -140,6 +140,8 @@ class SecretReader:
             secret = self._store.get(path, known.version)
         except SecretDenied as denied:
             return self._newer(path, known, denied)
+        if known.gone and not secret.digest:
+            raise SecretDenied  # undeleted, or made anew under the old number: the watch finds out, and announces which
         if not secret.digest or secret.digest == known.digest:
             return secret
         # KV v1 has no versions: other data than announced is the next one, here and in every worker that looks.

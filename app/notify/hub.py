@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
-from app.model import Target
+from app.model import SecretPath, Target
+from app.notify.index import ReverseIndex
 
 
 class Waker(Protocol):
@@ -16,40 +19,45 @@ class Waker(Protocol):
     def set(self) -> None: ...
 
 
-#: Guards what subscribers have still to look at. One for all: it is held for a moment, and each of its own would cost.
-_marks = threading.Lock()
+#: Revisions that a subscriber may have before it; then they are thrown together.
+MANY = 8
 
 
 class Subscriber:
-    """One listener: the topics that moved since it last looked, and its wake-up. Conflated, never a queue."""
+    """One listener: the topics that moved since it last looked, and its wake-up. Conflated, never a queue.
 
-    __slots__ = ("_dirty", "wake")
+    Without a lock: what moved in one revision is put in and taken out as one, and each of that is atomic.
+    """
+
+    __slots__ = ("_moved", "wake")
 
     def __init__(self, wake: Waker) -> None:
         self.wake = wake
-        self._dirty: set[Target] = set()
+        self._moved: list[Collection[Target]] = []
 
-    def mark(self, targets: Iterable[Target]) -> None:
+    def mark(self, targets: Collection[Target]) -> None:
         """All that moved in one revision, at once: it is told as one."""
-        with _marks:
-            self._dirty.update(targets)
+        if len(self._moved) >= MANY:
+            targets = {*targets, *self.take()}
+        self._moved.append(targets)
         self.wake.set()
 
     def take(self) -> Collection[Target]:
         """What moved since the last call. A mark that comes in between is in this answer or in the next one."""
-        if not self._dirty:
-            return ()
-        with _marks:
-            taken, self._dirty = self._dirty, set()
+        taken: Collection[Target] = ()
+        while self._moved:
+            with suppress(IndexError):  # the marking thread throws some together at this moment
+                moved = self._moved.pop()
+                taken = {*taken, *moved} if taken else moved
         return taken
 
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """A target that somebody listens to, with the paths whose change may change it."""
+    """A target that somebody listens to; `number` counts those that anybody ever began to listen to."""
 
     target: Target
-    inputs: tuple[str, ...]
+    number: int
 
 
 class ConfigChangeNotifier:
@@ -58,10 +66,14 @@ class ConfigChangeNotifier:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._subscribers: dict[Target, set[Subscriber]] = {}
-        self._inputs: dict[tuple[str, str], set[Target]] = {}
         self._topics: dict[Target, _Topic] = {}
+        self._paths: dict[str, ReverseIndex[str]] = {}
+        self._secrets: ReverseIndex[SecretPath] = ReverseIndex()
+        self._unread: dict[Target, None] = {}
+        self._unsure: dict[Target, None] = {}
         self._everyone: set[Subscriber] = set()
-        self._lock = threading.Lock()  # guards the four maps above
+        self._number = 0
+        self._lock = threading.Lock()  # guards all of the above
         self.draining = False
         self.leaving_now = False
 
@@ -90,9 +102,10 @@ class ConfigChangeNotifier:
         with self._lock:
             if target not in self._subscribers:
                 self._subscribers[target] = set()
-                self._topics[target] = _Topic(target, tuple(inputs))
-                for path in inputs:
-                    self._inputs.setdefault((target.label, path), set()).add(target)
+                self._number += 1
+                self._topics[target] = _Topic(target, self._number)
+                self._paths.setdefault(target.label, ReverseIndex()).put(target, tuple(inputs))
+                self._unread[target] = None
             self._subscribers[target].add(subscriber)
             return self._topics[target].target
 
@@ -110,10 +123,57 @@ class ConfigChangeNotifier:
         with self._lock:
             return list(self._subscribers)
 
+    def moment(self) -> int:
+        """Now, for `since`."""
+        return self._number
+
+    def since(self, moment: int) -> list[Target]:
+        """The targets that nobody was subscribed to at that moment, and somebody is now."""
+        with self._lock:
+            new = takewhile(lambda topic: topic.number > moment, reversed(self._topics.values()))
+            return [topic.target for topic in new]
+
+    def labels(self) -> list[str]:
+        """Every label that somebody listens to."""
+        with self._lock:
+            return list(self._paths)
+
+    def of_label(self, label: str) -> set[Target]:
+        with self._lock:
+            return set(self._paths[label].targets()) if label in self._paths else set()
+
     def affected(self, label: str, paths: Iterable[str]) -> set[Target]:
         """The subscribed targets of which one input is among `paths`: found by index, in O(paths + found)."""
         with self._lock:
-            return set().union(*(self._inputs.get((label, path), ()) for path in paths))
+            return self._paths[label].find(paths) if label in self._paths else set()
+
+    def is_unread(self, target: Target) -> bool:
+        """Whether somebody listens to it, and nobody has said which secrets are behind it."""
+        return target in self._unread
+
+    def unread(self) -> list[Target]:
+        with self._lock:
+            return list(self._unread)
+
+    def refer(self, target: Target, secrets: Collection[SecretPath] | None) -> None:
+        """These secrets are behind `target` now; None: nobody can say, so every one may be."""
+        with self._lock:
+            if target in self._subscribers:
+                self._unread.pop(target, None)
+                self._unsure.pop(target, None)
+                self._secrets.put(target, secrets or ())
+                if secrets is None:
+                    self._unsure[target] = None
+
+    def unsettle(self, targets: Iterable[Target]) -> None:
+        """What was said of their secrets may not be so any more: the next look at them tells."""
+        with self._lock:
+            self._unread.update((target, None) for target in targets if target in self._subscribers)
+
+    def using(self, secrets: Iterable[SecretPath]) -> set[Target]:
+        """The subscribed targets with one of `secrets` behind them: found by index, in O(secrets + found)."""
+        with self._lock:
+            return self._secrets.find(secrets) | self._unsure.keys()
 
     def wake(self, targets: Iterable[Target]) -> int:
         """Mark these topics for all their subscribers; returns how many subscribers were marked."""
@@ -144,8 +204,11 @@ class ConfigChangeNotifier:
 
     def _forget(self, target: Target) -> None:
         del self._subscribers[target]
-        for path in self._topics.pop(target).inputs:
-            indexed = self._inputs[(target.label, path)]
-            indexed.discard(target)
-            if not indexed:
-                del self._inputs[(target.label, path)]
+        del self._topics[target]
+        self._secrets.drop(target)
+        for some in (self._unread, self._unsure):
+            some.pop(target, None)
+        paths = self._paths[target.label]
+        paths.drop(target)
+        if not paths:
+            del self._paths[target.label]

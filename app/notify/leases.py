@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -12,7 +13,7 @@ from typing import Protocol
 from app.cache import RedisLink
 from app.errors import BusUnavailable
 
-#: A lease that nobody renews ends after this many seconds: its worker has died.
+#: A lease that nobody renews ends after this many seconds, unless it is told another number: its worker has died.
 LEASE_SECONDS = 60
 
 _TAKE = """
@@ -70,28 +71,32 @@ class LocalLeases:
 
 
 class RedisLeases:
-    """A sorted set per client: holder -> when its lease ends."""
+    """A sorted set per client: holder -> when its lease ends, `seconds` after it was taken or renewed."""
 
-    def __init__(self, link: RedisLink, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, link: RedisLink, clock: Callable[[], float] = time.time, *, seconds: float = LEASE_SECONDS
+    ) -> None:
         self._link = link
         self._clock = clock
+        self._seconds = seconds
+        self._key_seconds = math.ceil(2 * seconds)
 
     def take(self, lease: Lease, limit: int) -> bool:
         now = self._clock()
-        arguments = (str(now), lease.holder, str(limit), str(now + LEASE_SECONDS), str(2 * LEASE_SECONDS))
+        arguments = (str(now), lease.holder, str(limit), str(now + self._seconds), str(self._key_seconds))
         try:
             return bool(self._link.call(lambda client: client.eval(_TAKE, 1, self._key(lease), *arguments)))
         except BusUnavailable:
             return True
 
     def renew(self, leases: Iterable[Lease]) -> None:
-        until = self._clock() + LEASE_SECONDS
+        until = self._clock() + self._seconds
 
         def all_of_them(client: object) -> None:
             pipeline = client.pipeline(transaction=False)  # type: ignore[attr-defined]  # a redis.Redis
             for lease in leases:
                 pipeline.zadd(self._key(lease), {lease.holder: until})
-                pipeline.expire(self._key(lease), 2 * LEASE_SECONDS)
+                pipeline.expire(self._key(lease), self._key_seconds)
             pipeline.execute()
 
         self._quietly(all_of_them)

@@ -89,11 +89,17 @@ class LocalPresence:
 
 
 class RedisPresence:
-    """A hash of records beside a sorted set of when each ends, so that a dead worker's streams vanish."""
+    """A hash of records beside a sorted set of when each ends, so that a dead worker's streams vanish.
 
-    def __init__(self, link: RedisLink, clock: Callable[[], float] = time.time) -> None:
+    A record ends `seconds` after it was written.
+    """
+
+    def __init__(
+        self, link: RedisLink, clock: Callable[[], float] = time.time, *, seconds: float = LEASE_SECONDS
+    ) -> None:
         self._link = link
         self._clock = clock
+        self._seconds = seconds
         self._records, self._ends, self._acks = (link.key(name) for name in ("streams", "streams:ends", "streams:acks"))
 
     def find(self, connection: str) -> dict[str, Any] | None:
@@ -121,7 +127,7 @@ class RedisPresence:
             pipeline = client.pipeline(transaction=False)
             if texts:
                 pipeline.hset(self._records, mapping=texts)
-                pipeline.zadd(self._ends, dict.fromkeys(texts, self._clock() + LEASE_SECONDS))
+                pipeline.zadd(self._ends, dict.fromkeys(texts, self._clock() + self._seconds))
             if left:
                 pipeline.hdel(self._records, *left)
                 pipeline.zrem(self._ends, *left)
@@ -178,12 +184,17 @@ class Presence:
         per_instance: int,
         per_subject: int,
         flush_seconds: float = 1.0,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        """`per_instance`, `per_subject`: streams that one client may hold over all workers; 0 for any number."""
+        """`per_instance`, `per_subject`: streams that one client may hold over all workers; 0 for any number.
+
+        Records and leases end after `lease_seconds`, and are renewed three times as often.
+        """
         self._store = store
         self._leases = leases
         self._limits = {"instance": per_instance, "subject": per_subject}
         self._flush_seconds = flush_seconds
+        self._renew_seconds = lease_seconds / 3
         self._lock = threading.Lock()  # guards the three collections below
         self._connections: dict[str, Connection] = {}
         self._changed: set[str] = set()
@@ -287,11 +298,11 @@ class Presence:
             self._changed.add(connection)
 
     def _run(self) -> None:
-        renew_at = time.monotonic() + LEASE_SECONDS / 3
+        renew_at = time.monotonic() + self._renew_seconds
         while not self._stop.wait(self._flush_seconds):
             everything = time.monotonic() >= renew_at
             if everything:
-                renew_at = time.monotonic() + LEASE_SECONDS / 3
+                renew_at = time.monotonic() + self._renew_seconds
             try:
                 if everything or self._changed or self._gone:
                     self.flush(everything=everything)

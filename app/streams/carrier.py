@@ -204,13 +204,14 @@ class Carrier:
         return messages
 
     def _received(self) -> list[str | bytes | Pinged | Closed]:
+        self._readable = False  # before the look: what comes during it is told by `touched`
         try:
             data = self._sock.recv(READ)
         except WOULD_BLOCK:
-            self._readable = False
             return []
         if not data:
             raise ConnectionResetError("end of file")
+        self._readable = True  # until it would block
         said, answer = self._codec.receive(data)
         self._out += answer
         return said

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -24,6 +26,9 @@ MOMENT = 0.05
 KEEP_SECONDS = 10.0
 #: Clients with more topics than these have hardly ever the same ones.
 SHARED_TOPICS = 4
+
+RESOLVED, MASKED = "resolved", "masked"
+KINDS: Mapping[str, View] = {RESOLVED: View.RESOLVED, MASKED: View.MASKED}
 
 Holding: TypeAlias = tuple[tuple[Target, str | None], ...]
 
@@ -81,6 +86,15 @@ class Look:
         self._frames: dict[tuple[str, str | None, bool], Frame] = {}
         self._documents: dict[str, _Document] = {}
 
+    def writes_as(self, former: Look) -> None:
+        """Write what those will ask for who were told of `former`. What cannot be written is seen when they ask."""
+        if self.current is None or former.current is None:
+            return
+        base = former.current.resolution.etag
+        with suppress(ConfigServerError):
+            for kind, patches in {(kind, patches) for kind, _, patches in list(former._frames) if kind in KINDS}:
+                self.content(KINDS[kind], base, patches=patches)
+
     def takes(self, former: Look | None) -> None:
         """Go on with the frames of `former`, if it was the same."""
         if former is not None and former.current is not None and self.current == former.current:
@@ -92,7 +106,7 @@ class Look:
         As a patch when the subscriber takes `patches`, what it holds is known here, and the patch is smaller than half
         of the document; else as the whole document.
         """
-        key = (view.value, base, patches)
+        key = (MASKED if view is View.MASKED else RESOLVED, base, patches)
         frame = self._frames.get(key)
         if frame is None:
             assert self.current is not None
@@ -151,6 +165,7 @@ class Looks:
         self._digests: LocalCache[Holding, str] = LocalCache(capacity)
         self._known: LocalCache[tuple[Target, str], _Known] = LocalCache(capacity)
         self._looks: dict[Target, Look] = {}
+        self._prepared: dict[Target, Look] = {}
         self._sync: tuple[World, float, Frame] | None = None
         self._sweep_at = 0.0
 
@@ -160,12 +175,22 @@ class Looks:
         now = time.monotonic()
         if look is not None and look.world is world and now < look.until:
             return look
-        fresh = Look(self._known, world, self._found(world, target))
-        fresh.takes(look)
+        fresh = self._prepared.pop(target, None)
+        if fresh is None or fresh.world is not world:
+            fresh = Look(self._known, world, self._found(world, target))
+            fresh.takes(look)
+        fresh.until = now + LOOK_SECONDS
         self._looks[target] = fresh
         if now >= self._sweep_at:
             self._sweep(now)
         return fresh
+
+    def prepare(self, world: World, target: Target) -> None:
+        """Before `world` is installed: write what will be told of `target`, so that its followers are told at once."""
+        former = self._looks.get(target)
+        if former is not None:
+            self._prepared[target] = look = Look(self._known, world, self._found(world, target))
+            look.writes_as(former)
 
     def gone(self, target: Target, etag: str | None) -> Frame:
         """The label or target is not there any more."""
@@ -198,7 +223,10 @@ class Looks:
     def _sweep(self, now: float) -> None:
         """Forget the frames of whom nobody has asked for a while: they may hold secrets."""
         self._sweep_at = now + KEEP_SECONDS
-        self._looks = {target: look for target, look in list(self._looks.items()) if now < look.until + KEEP_SECONDS}
+        for looks in (self._looks, self._prepared):
+            for target, look in list(looks.items()):
+                if now >= look.until + KEEP_SECONDS:
+                    looks.pop(target, None)
 
 
 def _told(current: Current, op: str) -> Change:

@@ -8,10 +8,11 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Protocol
 
-from app.streams.sockets import Watch
+from app.streams.sockets import Mutex, Watch
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class StreamLoop:
     """Thread-safe. One thread watches sockets and clock; turns are taken by another, and by more when it is stuck."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards all below, and the state of every runner
+        self._lock = Mutex()  # guards all below, and the state of every runner
         self._queue: deque[Runner] = deque()
         self._timers: list[tuple[float, int, Runner]] = []
         self._runners: dict[int, Runner] = {}
@@ -85,11 +86,16 @@ class StreamLoop:
         return len(self._runners)
 
     def add(self, descriptor: int, runner: Runner) -> None:
-        """Take it in, and give it its first turn. Raises OSError for a descriptor that cannot be watched."""
+        """Take it in, and give it its first turn; abandon it when the kernel has no room to watch it."""
         assert self._watch is not None, "the loop is not started"
         with self._lock:
             self._runners[descriptor] = runner
-        self._watch.add(descriptor)
+        try:
+            self._watch.add(descriptor)
+        except OSError:
+            log.exception("stream.not_watched")
+            runner.abandon()
+            return
         self.schedule(runner)
 
     def remove(self, descriptor: int) -> None:
@@ -102,26 +108,30 @@ class StreamLoop:
     def schedule(self, runner: Runner) -> None:
         """Give it a turn soon; while it has one, another one after it."""
         with self._lock:
-            if runner.state is State.IDLE:
-                self._enqueue(runner)
-            elif runner.state is State.RUNNING:
+            if runner.state is State.RUNNING:
                 runner.state = State.AGAIN
+            if runner.state is not State.IDLE:
+                return
+            wake = self._enqueue(runner)
+        if wake is not None:
+            wake()
 
-    def _enqueue(self, runner: Runner) -> None:
+    def _enqueue(self, runner: Runner) -> Callable[[], None] | None:
+        """With the lock held. What is to be called after it is given back: nothing that waits may be called before."""
         runner.state = State.QUEUED
         self._queue.append(runner)
         if self._idle:
             self._idle -= 1
-            self._work.release()
-        elif not self._threads:
-            self._hire()
-        elif len(self._queue) == 1 and self._watch is not None:
-            self._watch.wake()  # it looks whether anything moves
+            return self._work.release
+        if not self._threads:
+            self._threads += 1
+            return self._hire
+        if len(self._queue) == 1 and self._watch is not None:
+            return self._watch.wake  # it looks whether anything moves
+        return None
 
     def _hire(self) -> None:
-        if not self._closing and self._threads < MAX_THREADS:
-            self._threads += 1
-            threading.Thread(target=self._take_turns, name="streams-turns", daemon=True).start()
+        threading.Thread(target=self._take_turns, name="streams-turns", daemon=True).start()
 
     # Turns
 
@@ -157,16 +167,19 @@ class StreamLoop:
             self._work.acquire()
 
     def _turned(self, runner: Runner, due: float | None) -> None:
+        wake = None
         with self._lock:
             self._turns += 1
             again, runner.state = runner.state is State.AGAIN, State.IDLE
-            if again:
-                self._enqueue(runner)
             if due is not None and due < runner.timer:
                 runner.timer = due
                 heapq.heappush(self._timers, (due, next(self._order), runner))
                 if self._timers[0][2] is runner and self._watch is not None:
-                    self._watch.wake()  # it sleeps until a later moment
+                    wake = self._watch.wake  # it sleeps until a later moment
+        if wake is not None:
+            wake()
+        if again:
+            self.schedule(runner)
 
     # Sockets and clock
 
@@ -189,13 +202,15 @@ class StreamLoop:
 
     def _look_at_the_clock(self, seen: int) -> int:
         """Schedule who is due. `seen` turns had ended at the last look: when none has since, a thread more."""
-        now = time.monotonic()
+        now, due = time.monotonic(), []
         with self._lock:
             while self._timers and self._timers[0][0] <= now:
-                _, _, runner = heapq.heappop(self._timers)
-                runner.timer = NEVER
-                if runner.state is State.IDLE:
-                    self._enqueue(runner)
-            if self._queue and seen == self._turns and not self._idle:
-                self._hire()
-            return self._turns
+                due.append(heapq.heappop(self._timers)[2])
+                due[-1].timer = NEVER
+            stuck = bool(self._queue) and seen == self._turns and not self._idle and self._threads < MAX_THREADS
+            turns, self._threads = self._turns, self._threads + stuck
+        if stuck and not self._closing:
+            self._hire()
+        for runner in due:
+            self.schedule(runner)
+        return turns

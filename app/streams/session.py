@@ -65,6 +65,7 @@ class StreamSession:
         "_listener",
         "_opening",
         "_policy",
+        "_principal",
         "_quiet_until",
         "_subscriber",
         "_takes_patches",
@@ -84,6 +85,7 @@ class StreamSession:
         self._policy = policy
         self._engine = policy.engine
         self._listener = listener
+        self._principal = listener.principal
         self._subscriber = subscriber
         self._connection = listener.connection
         self._opening: Sequence[wire.Command] | None = opening
@@ -102,10 +104,6 @@ class StreamSession:
     @property
     def targets(self) -> Iterable[Target]:
         return self._held
-
-    @property
-    def _principal(self) -> Principal:
-        return self._listener.principal
 
     def turn(self, messages: Sequence[str | bytes | None] = ()) -> Iterable[Frame | Close]:
         """What is to be sent now, in order; nothing follows a Close. To be taken to its end before the next turn.
@@ -204,6 +202,7 @@ class StreamSession:
             self._closing = Close(wire.CLOSE_FORBIDDEN, "the token is another client's")
             return
         self._listener = Listener(principal, self._connection, self._listener.address)
+        self._principal = principal
         self._warned = False
         followed = list(self._held.items())
         for target, held in followed:

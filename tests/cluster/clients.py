@@ -21,6 +21,7 @@ from websockets.typing import Subprotocol
 
 from devstack.server import Server
 from tests.protocol import validated
+from tests.stress.history import patched
 from tests.support import eventually
 
 Frame = dict[str, Any]
@@ -40,7 +41,8 @@ class Door(Protocol):
 def ask(server: Door, path: str, token: str | None = None, method: str = "GET", **options: Any) -> httpx.Response:
     """One request on a connection of its own, so that any worker may get it."""
     headers = {**bearer(token), **options.pop("headers", {}), "Connection": "close"}
-    with httpx.Client(trust_env=False, timeout=options.pop("timeout", 25)) as client:
+    # Without TLS nothing is verified, and reading the certificates takes longer than most requests.
+    with httpx.Client(trust_env=False, verify=False, timeout=options.pop("timeout", 25)) as client:
         return client.request(method, server.url + path, headers=headers, **options)
 
 
@@ -62,8 +64,9 @@ class Held:
 
 @dataclass
 class Told:
-    """The frames of one connection. `error` is what was wrong with one of them."""
+    """The frames of one connection. `before` is what was held when it began, `error` what was wrong with a frame."""
 
+    before: Mapping[str, Held] = field(default_factory=dict)
     frames: list[tuple[float, Frame]] = field(default_factory=list)
     error: BaseException | None = None
 
@@ -80,17 +83,16 @@ class Told:
     def held(self) -> dict[str, Held]:
         """What each topic stands at after the last `sync`; what no `sync` has closed is not counted."""
         assert self.error is None, self.error
-        held: dict[str, Held] = {}
+        held: dict[str, Held] = dict(self.before)
         staged: list[tuple[float, Frame]] = []
         for at, frame in list(self.frames):
             if frame["type"] == "change":
                 staged.append((at, frame))
             elif frame["type"] == "sync":
                 for told, change in staged:
-                    doc = change.get("doc", held[change["topic"]].doc if change["topic"] in held else None)
-                    held[change["topic"]] = Held(
-                        change["topic"], change["etag"], change["version"], frame["rev"], doc, told
-                    )
+                    topic = change["topic"]
+                    doc = document(held.get(topic), change)
+                    held[topic] = Held(topic, change["etag"], change["version"], frame["rev"], doc, told)
                 staged.clear()
         return held
 
@@ -104,6 +106,15 @@ class Told:
         assert all(one != next_one for one, next_one in itertools.pairwise(puts)), puts
         assert len(set(puts)) == len(puts), puts
         check_revs([frame["rev"] for frame in self.of("sync")])
+
+
+def document(held: Held | None, change: Frame) -> Any:
+    """What the change makes of the document that is held."""
+    if change["op"] == "patch":
+        assert held is not None
+        assert held.etag == change["base"], change
+        return patched(held.doc, change["patch"])
+    return change.get("doc", held.doc if held else None)
 
 
 def check_revs(revs: Sequence[str]) -> None:
@@ -133,8 +144,18 @@ class WebSocketClient:
 
     kind = "websocket"
 
-    def __init__(self, server: Door, token: str, topics: Mapping[str, str | None], **more: Any) -> None:
-        self.told = Told()
+    def __init__(
+        self,
+        server: Door,
+        token: str,
+        topics: Mapping[str, str | None],
+        *,
+        patches: bool = False,
+        before: Mapping[str, Held] | None = None,
+        **more: Any,
+    ) -> None:
+        self.told = Told(before or {})
+        self._accept = {"accept": ["put", "patch"]} if patches else {}
         self.code: int | None = None
         url = server.url.replace("http", "ws", 1) + "/v1/stream"
         self._closing = contextlib.ExitStack()
@@ -159,7 +180,7 @@ class WebSocketClient:
 
     def subscribe(self, topics: Mapping[str, str | None]) -> None:
         wanted = [{"name": name, **({"etag": etag} if etag else {})} for name, etag in topics.items()]
-        self.send({"type": "subscribe", "topics": wanted})
+        self.send({"type": "subscribe", "topics": wanted, **self._accept})
 
     def send(self, command: Frame) -> None:
         self._connection.send(json.dumps(command))
@@ -186,24 +207,42 @@ class WebSocketClient:
             self.code = closed.rcvd.code if closed.rcvd else 1006
 
 
+class Refused(AssertionError):
+    """An event stream was answered with another status than 200."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status, self.headers = response.status, response.headers
+        super().__init__(f"{self.status}: {response.read()!r}")
+
+
 class EventClient:
     """The same over Server-Sent Events. `ids` are the events' ids, with the type that bore them."""
 
     kind = "sse"
 
-    def __init__(self, server: Door, token: str, topics: Mapping[str, str | None], **headers: str) -> None:
-        self.told = Told()
+    def __init__(
+        self,
+        server: Door,
+        token: str,
+        topics: Mapping[str, str | None],
+        *,
+        patches: bool = False,
+        before: Mapping[str, Held] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.told = Told(before or {})
         self.ids: list[tuple[str, str]] = []
         pairs = [pair for name, etag in topics.items() for pair in (("topic", name), ("etag", etag)) if pair[1]]
+        pairs += [("accept", "patch")] if patches else []
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        self._connection.request("GET", "/v1/events?" + urlencode(pairs), headers=bearer(token) | headers)
+        self._connection.request("GET", "/v1/events?" + urlencode(pairs), headers={**bearer(token), **(headers or {})})
         self._sock = self._connection.sock  # the answer says `Connection: close`, and http.client lets go of it
         self.worker = server.worker_of(self._sock.getsockname()[1])
         self.response = self._connection.getresponse()
         if self.response.status != 200:
-            body = self.response.read()
+            refused = Refused(self.response)
             self.close_socket()
-            raise AssertionError(f"{self.response.status}: {body!r}")
+            raise refused
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -229,22 +268,21 @@ class EventClient:
         self._connection.close()
 
     def _listen(self) -> None:
-        kind, mark = "", ""
+        event: dict[str, str] = {}
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-            while line := self.response.readline().decode().rstrip("\n"):
-                while line:
-                    name, _, value = line.partition(": ")
-                    if name == "event":
-                        kind = value
-                    elif name == "id":
-                        mark = value
-                    elif name == "data":
-                        self.told.add(value)
-                        assert json.loads(value)["type"] == kind
-                    line = self.response.readline().decode().rstrip("\n")
-                if mark:
-                    self.ids.append((kind, mark))
-                kind, mark = "", ""
+            while line := self.response.readline():
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name:
+                    event[name] = value
+                    continue
+                self._take(event)  # only a blank line ends an event: what is cut before it is none
+                event = {}
+
+    def _take(self, event: Mapping[str, str]) -> None:
+        self.told.add(event["data"])
+        assert json.loads(event["data"])["type"] == event["event"]
+        if "id" in event:
+            self.ids.append((event["event"], event["id"]))
 
 
 class PollClient:
@@ -374,6 +412,12 @@ def arrived(clients: Sequence[Client], version: str, *, timeout: float = 5) -> l
 
 def data_of(server: Server) -> Path:
     return Path(server.settings["DATA_DIR"])
+
+
+def puller_of(server: Server) -> int:
+    """The worker that holds the mirror's lock, by its last heartbeat."""
+    text = (data_of(server) / "mirror.lock").read_text() or "{}"
+    return int(json.loads(text).get("pid", 0))
 
 
 def samples(server: Server) -> dict[str, float]:

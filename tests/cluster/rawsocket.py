@@ -12,8 +12,7 @@ from typing import Self
 
 from wsproto.frame_protocol import Opcode
 
-from devstack.server import Server
-from tests.cluster.clients import bearer
+from tests.cluster.clients import Door, bearer
 
 HANDSHAKE = {
     "Host": "server",
@@ -24,9 +23,14 @@ HANDSHAKE = {
 }
 
 
-def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, *, final: bool = True, masked: bool = True) -> bytes:
-    """One frame as a client writes it (RFC 6455, section 5.2); the mask is zeros, which is a mask too."""
-    head = bytes([(0x80 if final else 0) | opcode])
+def frame(
+    payload: bytes, opcode: int = Opcode.TEXT, *, final: bool = True, masked: bool = True, reserved: int = 0
+) -> bytes:
+    """One frame as a client writes it (RFC 6455, section 5.2); the mask is zeros, which is a mask too.
+
+    `reserved` are the three reserved bits, as a number up to 7.
+    """
+    head = bytes([(0x80 if final else 0) | reserved << 4 | opcode])
     mask_bit = 0x80 if masked else 0
     if len(payload) < 126:
         head += bytes([mask_bit | len(payload)])
@@ -38,14 +42,21 @@ def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, *, final: bool = True, m
 class RawSocket:
     """A connection on which the handshake was sent; `status` is what the server answered to it."""
 
-    def __init__(self, server: Server, token: str | None, changed: Mapping[str, str | None] | None = None) -> None:
+    def __init__(
+        self,
+        server: Door,
+        token: str | None,
+        changed: Mapping[str, str | None] | None = None,
+        *,
+        request: str = "GET /v1/stream HTTP/1.1",
+    ) -> None:
         """`changed` headers replace those of a good handshake; None leaves one out."""
         self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=10)
         self.worker = server.worker_of(self.socket.getsockname()[1])
         key = base64.b64encode(os.urandom(16)).decode()
         headers = {**HANDSHAKE, "Sec-WebSocket-Key": key, **bearer(token), **(changed or {})}
         lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
-        self.send("\r\n".join(["GET /v1/stream HTTP/1.1", *lines, "", ""]).encode())
+        self.send("\r\n".join([request, *lines, "", ""]).encode())
         self._buffer = b""
         head = self._until(b"\r\n\r\n").decode()
         self.status = int(head.split(" ", 2)[1])
@@ -71,14 +82,30 @@ class RawSocket:
 
     def close_code(self) -> int:
         """Read on until the server closes; its code."""
+        return self.to_the_end()[1]
+
+    def to_the_end(self) -> tuple[list[tuple[Opcode, bytes]], int]:
+        """The frames up to the server's close frame, and its code (1005: it has none)."""
+        before: list[tuple[Opcode, bytes]] = []
         while True:
             opcode, payload = self.receive()
             if opcode is Opcode.CLOSE:
-                return int(struct.unpack("!H", payload[:2])[0])
+                return before, int.from_bytes(payload[:2]) if payload else 1005
+            before.append((opcode, payload))
+
+    def is_over(self) -> bool:
+        """Whether the server ends the connection, in time and without another byte."""
+        try:
+            return not self._buffer and self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
 
     def reset(self) -> None:
         """Go without a word (RST), as a machine that is switched off and on."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def close(self) -> None:
         self.socket.close()
 
     def __enter__(self) -> Self:

@@ -18,10 +18,17 @@ from devstack.valkey import Valkey
 from tests.cluster.clients import ask
 
 HOOK_SECRET = "the webhook's own secret"
-#: The same server on shorter durations: what takes it 20 seconds otherwise is seen within one or two.
-BRISK = "tests.cluster.brisk_app:app"
-#: Where that server tells how many greenlets live in the worker that answers.
+#: Where a server that is `timed` tells how many greenlets live in the worker that answers.
 GREENLETS = "/greenlets"
+
+
+def timed(**seconds: float) -> str:
+    """The same server on other durations (the names of Timings), for `Stack.server`."""
+    return f"tests.cluster.timed_app:timed({', '.join(f'{name}={value}' for name, value in seconds.items())})"
+
+
+#: What takes the server 20 seconds otherwise is seen within one or two.
+BRISK = timed(heartbeat=1, stream_write=1, drain=1)
 
 
 class Stack:

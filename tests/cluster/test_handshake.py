@@ -1,21 +1,23 @@
-"""Who is refused is refused before the upgrade, and what is no frame of ours ends one connection and no other."""
+"""Who is refused is refused before the upgrade, with the status of HTTP that says why."""
 
 from __future__ import annotations
 
-import json
+import base64
+import socket
 from collections.abc import Mapping
 
 import pytest
-from wsproto.frame_protocol import Opcode
 
 from devstack.server import Server
-from tests.cluster.clients import ask
-from tests.cluster.rawsocket import RawSocket, frame
-from tests.cluster.stack import Stack
+from tests.cluster.clients import ask, bearer
+from tests.cluster.conftest import NewStack
+from tests.cluster.leftovers import nothing_left, quiet
+from tests.cluster.rawsocket import HANDSHAKE, RawSocket
+from tests.cluster.stack import BRISK, Stack
 from tests.protocol import validated
 
+KEY = base64.b64encode(bytes(range(16))).decode()
 UI = "https://ui.example.org"  # what the server of these tests allows
-SUBSCRIBE = json.dumps({"type": "subscribe", "topics": [{"name": "shaken/prod"}]}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +41,23 @@ def token(shared: Stack, duo: Server) -> str:
         ({"Sec-WebSocket-Protocol": None}, 400),
         ({"Sec-WebSocket-Protocol": "chat, mqtt"}, 400),
         ({"Sec-WebSocket-Protocol": "chat, cfg.v1"}, 101),
-        ({"Sec-WebSocket-Version": "8"}, 400),
+        ({"Sec-WebSocket-Protocol": "CFG.V1"}, 400),
+        ({"Sec-WebSocket-Protocol": ""}, 400),
         ({"Sec-WebSocket-Key": None}, 400),
+        ({"Sec-WebSocket-Key": ""}, 400),
+        ({"Sec-WebSocket-Key": "c2hvcnQ="}, 400),
+        ({"Sec-WebSocket-Key": KEY + "AAAA"}, 400),
+        ({"Sec-WebSocket-Key": KEY[:-2]}, 400),
+        ({"Sec-WebSocket-Key": "!" * 22 + "=="}, 400),
+        ({"Sec-WebSocket-Key": f"{KEY}\r\nSec-WebSocket-Key: {KEY}"}, 400),
+        ({"Upgrade": None}, 400),
+        ({"Upgrade": "h2c"}, 400),
+        ({"Upgrade": "WebSocket"}, 101),
+        ({"Connection": None}, 400),
+        ({"Connection": "close"}, 400),
+        ({"Connection": "keep-alive, upgrade"}, 101),
         ({"Sec-WebSocket-Extensions": "permessage-deflate"}, 101),
+        ({"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits, x-webkit-deflate-frame"}, 101),
     ],
 )
 def test_who_may_not_connect_is_told_before_the_upgrade(
@@ -58,44 +74,47 @@ def test_who_may_not_connect_is_told_before_the_upgrade(
             assert ("www-authenticate" in client.headers) == (status == 401)
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"),
-    [
-        pytest.param(frame(SUBSCRIBE, masked=False), 1002, id="unmasked"),
-        pytest.param(frame(SUBSCRIBE, Opcode.BINARY), 4400, id="binary"),
-        pytest.param(frame(b"x" * 20_000), 1009, id="too big"),
-        pytest.param(
-            frame(b"x" * 10_000, final=False) + frame(b"x" * 10_000, Opcode.CONTINUATION), 1009, id="too big in parts"
-        ),
-        pytest.param(frame(b"{not json"), 4400, id="not JSON"),
-        pytest.param(frame(b"[]"), 4400, id="no object"),
-        pytest.param(frame(b'{"type": "explode"}'), 4400, id="no command"),
-        pytest.param(frame(b"\xff\xfe"), 1007, id="not UTF-8"),
-        pytest.param(frame(b"\x03\xe8", Opcode.CLOSE), 1000, id="closed by the client"),
-        pytest.param(frame(SUBSCRIBE, Opcode.CONTINUATION), 1002, id="a part of nothing"),
-    ],
-)
-def test_what_is_no_frame_of_the_protocol_closes_the_connection_with_a_code(
-    duo: Server, token: str, sent: bytes, code: int
-) -> None:
-    with RawSocket(duo, token) as other, RawSocket(duo, token) as client:
-        assert (other.status, client.status) == (101, 101)
-        client.send(sent)
-        assert client.close_code() == code
-        other.receive()
-        other.send(frame(SUBSCRIBE))
-        assert validated(other.receive()[1])["type"] == "subscribed"
+@pytest.mark.parametrize("version", ["8", "14", "0", "x", "13, 8", None])
+def test_another_version_is_told_which_one_there_is(duo: Server, token: str, version: str | None) -> None:
+    """RFC 6455, 4.4."""
+    with RawSocket(duo, token, {"Sec-WebSocket-Version": version}) as client:
+        assert client.status in {400, 426}
+        assert client.headers["sec-websocket-version"] == "13"
 
 
-def test_a_message_in_parts_with_a_ping_between_them_is_one_message(duo: Server, token: str) -> None:
-    with RawSocket(duo, token) as client:
-        client.receive()
-        client.send(frame(SUBSCRIBE[:10], final=False))
-        client.send(frame(b"are you there", Opcode.PING))
-        assert client.receive() == (Opcode.PONG, b"are you there")
-        client.send(frame(SUBSCRIBE[10:20], Opcode.CONTINUATION, final=False))
-        client.send(frame(SUBSCRIBE[20:], Opcode.CONTINUATION))
-        assert [validated(client.receive()[1])["type"] for _ in range(3)] == ["subscribed", "change", "sync"]
+@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "OPTIONS", "DELETE"])
+def test_only_a_get_opens_a_websocket(duo: Server, token: str, method: str) -> None:
+    with RawSocket(duo, token, {"Content-Length": "0"}, request=f"{method} /v1/stream HTTP/1.1") as client:
+        assert client.status in {200, 204, 400, 405} if method == "OPTIONS" else client.status in {400, 405}
+
+
+def test_an_older_http_opens_no_websocket(duo: Server, token: str) -> None:
+    with RawSocket(duo, token, request="GET /v1/stream HTTP/1.0") as client:
+        assert client.status in {400, 426, 505}
+
+
+def test_an_ordinary_request_for_the_stream_is_refused(duo: Server, token: str) -> None:
+    answer = ask(duo, "/v1/stream", token)
+    assert answer.status_code in {400, 426}
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.slow
+def test_who_is_refused_leaves_nothing_behind(new_stack: NewStack) -> None:
+    stack = new_stack()
+    stack.origin.write({"pay.yml": "n: 0\n"})
+    token, server = stack.token("pay"), stack.server(application=BRISK, WORKERS="1").start()
+    with nothing_left(server):
+        for changed in ({"Sec-WebSocket-Key": None}, {"Authorization": None}, {"Sec-WebSocket-Version": "8"}) * 20:
+            with RawSocket(server, token, changed) as client:
+                assert client.status in {400, 401, 426}
+        for _ in range(20):  # and who goes before it is answered
+            with socket.create_connection(("127.0.0.1", server.port)) as gone:
+                lines = [f"{name}: {value}" for name, value in {**HANDSHAKE, **bearer(token)}.items()]
+                gone.sendall(
+                    "\r\n".join(["GET /v1/stream HTTP/1.1", *lines, f"Sec-WebSocket-Key: {KEY}", "", ""]).encode()
+                )
+    quiet(server)
 
 
 @pytest.mark.parametrize(

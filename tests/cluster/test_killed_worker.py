@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 
@@ -10,7 +9,7 @@ import pytest
 
 from app.audit import verify_directory
 from devstack.server import Server
-from tests.cluster.clients import WebSocketClient, arrived, ask, data_of, on_each_worker, samples
+from tests.cluster.clients import WebSocketClient, arrived, ask, data_of, on_each_worker, puller_of, samples
 from tests.cluster.stack import Stack
 from tests.support import eventually
 
@@ -21,12 +20,6 @@ def took_over(server: Server, dead: int) -> bool:
 
 def replaced(server: Server, dead: int) -> bool:
     return len(server.workers) == 2 and dead not in server.workers
-
-
-def puller_of(server: Server) -> int:
-    """The worker that holds the mirror's lock, by its last heartbeat."""
-    text = (data_of(server) / "mirror.lock").read_text() or "{}"
-    return int(json.loads(text).get("pid", 0))
 
 
 def counted(server: Server) -> dict[str, float]:

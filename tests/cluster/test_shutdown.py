@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Sequence
 
 import pytest
 
-from devstack.server import Server
 from tests.cluster.clients import EventClient, PollClient, WebSocketClient, arrived, ask, on_each_worker
+from tests.cluster.crowd import Crowd
+from tests.cluster.leftovers import quiet
 from tests.cluster.stack import Stack
 from tests.support import eventually
 
+CROWD = 300
+#: Seconds over which a worker spreads its goodbyes, while it has no more than 200 streams for each.
+SPREAD = 5
 
-def quiet(server: Server) -> None:
-    """Every line is JSON and none is about something that went wrong."""
-    loud = [line for line in server.log_lines() if line["log.level"] in ("warning", "error", "critical")]
-    assert loud == []
+
+def told_in_turn(crowd: Crowd, asked: float) -> None:
+    """Each was told to come back, at a random moment of the spread, and then closed."""
+    for stream in crowd.streams:
+        assert stream.goodbye.get("code") == 1012, stream
+        assert stream.ended_at - stream.told_at < 1
+        assert stream.kind == "sse" or stream.close_code == 1012
+    moments = [stream.told_at - asked for stream in crowd.streams]
+    assert max(moments) < SPREAD + 1.5, sorted(moments)
+    for fifth in range(SPREAD):
+        assert sum(fifth <= moment < fifth + 1.5 for moment in moments) > len(moments) / 20, sorted(moments)
+    pairs = [early < late for number, early in enumerate(moments) for late in moments[number + 1 :]]
+    assert 0.4 < sum(pairs) / len(pairs) < 0.6, "the order in which they came"
+    pauses = [stream.goodbye["retry_ms"] for stream in crowd.streams]
+    assert 0 < min(pauses) < 1000 < 4000 < max(pauses) <= 1000 * SPREAD
+
+
+def polls_were_answered(polls: Sequence[PollClient]) -> None:
+    for poll in polls:
+        assert 304 in [status for _, status, _ in poll.answers]
+        poll.answers = [each for each in poll.answers if each[1] != 503]  # it came back before the end
 
 
 @pytest.mark.slow
@@ -29,23 +51,23 @@ def test_a_server_that_ends_says_goodbye_to_every_client_and_exits_in_peace(stac
         on_each_worker(server, lambda: EventClient(server, token, {"pay/prod": None})) as events,
         on_each_worker(server, lambda: PollClient(server, token, "pay/prod")) as polls,
         socket.create_connection(("127.0.0.1", server.port)) as idle,
+        Crowd(server, token, "pay/prod", CROWD) as crowd,
     ):
         idle.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert idle.recv(4096).startswith(b"HTTP/1.1 200")  # and now it is kept alive, with nothing to say
         streams: list[WebSocketClient | EventClient] = [*sockets, *events]
-        eventually(lambda: all(client.held() for client in streams))
+        eventually(lambda: all(client.held() for client in streams) and crowd.all_hold())
         asked = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - asked < 10
-        eventually(lambda: all(client.ended for client in (*streams, *polls)))
+        eventually(lambda: all(client.ended for client in (*streams, *polls)) and crowd.all_ended())
+        told_in_turn(crowd, asked)
         assert [client.code for client in sockets] == [1012, 1012]
         for client in streams:
             kind, last = client.kind, client.told.frames[-1][1]
             assert last["type"] == "goodbye", (kind, last)
             assert last["retry_ms"] > 0
-        assert all(304 in [status for _, status, _ in poll.answers] for poll in polls)
-        for poll in polls:
-            poll.answers = [each for each in poll.answers if each[1] != 503]  # it had come back before the end
+        polls_were_answered(polls)
     quiet(server)
 
 
@@ -58,11 +80,17 @@ def test_a_reload_replaces_the_workers_and_the_streams_of_the_old_ones_come_back
     with (
         on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as sockets,
         on_each_worker(server, lambda: EventClient(server, token, {"pay/prod": None})) as events,
+        on_each_worker(server, lambda: PollClient(server, token, "pay/prod")) as polls,
+        Crowd(server, token, "pay/prod", CROWD) as crowd,
     ):
         streams: list[WebSocketClient | EventClient] = [*sockets, *events]
-        eventually(lambda: all(client.held() for client in streams))
+        eventually(lambda: all(client.held() for client in streams) and crowd.all_hold())
         server.reload()
-        eventually(lambda: all(client.ended for client in streams), timeout=10)
+        eventually(lambda: any(stream.told_at for stream in crowd.streams), timeout=20)
+        begun = time.monotonic()  # before it the settings were checked, and new workers begun
+        eventually(lambda: all(client.ended for client in streams) and crowd.all_ended(), timeout=10)
+        told_in_turn(crowd, begun)
+        polls_were_answered(polls)
         assert [client.code for client in sockets] == [1012, 1012]
         assert all(client.told.frames[-1][1]["type"] == "goodbye" for client in streams)
         eventually(lambda: len(server.workers) == 2 and not former & set(server.workers), timeout=10)

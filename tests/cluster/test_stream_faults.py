@@ -6,17 +6,19 @@ import contextlib
 import json
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 
-import psutil
 import pytest
+from wsproto.frame_protocol import Opcode
 
 from devstack.server import Server
-from tests.cluster.clients import EventClient, WebSocketClient, arrived, ask, bearer, on_each_worker, samples
+from tests.cluster.clients import EventClient, WebSocketClient, arrived, ask, bearer, on_each_worker
 from tests.cluster.conftest import NewStack
+from tests.cluster.leftovers import nothing_left, quiet, streams_open
 from tests.cluster.rawsocket import RawSocket, frame
-from tests.cluster.stack import BRISK, GREENLETS, Stack
+from tests.cluster.stack import BRISK, Stack
 from tests.support import eventually
 
 CROWD = 200
@@ -48,52 +50,24 @@ def reset(client: socket.socket) -> None:
     client.close()
 
 
-def streams_open(server: Server) -> float:
-    return sum(value for name, value in samples(server).items() if name.startswith("config_server_streams_open"))
-
-
-def greenlets(server: Server) -> dict[int, int]:
-    """The living greenlets of each worker."""
-    found: dict[int, int] = {}
-    for _ in range(60):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-            client.sendall(f"GET {GREENLETS} HTTP/1.0\r\n\r\n".encode())
-            worker = server.worker_of(client.getsockname()[1])
-            body = b"".join(iter(lambda: client.recv(4096), b"")).rpartition(b"\r\n\r\n")[2]
-        if worker is not None:
-            found[worker] = int(body)
-        if len(found) == len(server.workers):
-            return found
-    raise AssertionError("some worker took no connection")
-
-
-def descriptors(server: Server) -> dict[int, int]:
-    return {worker: psutil.Process(worker).num_fds() for worker in server.workers}
-
-
 @pytest.mark.slow
 def test_hundreds_of_clients_that_vanish_leave_no_stream_descriptor_or_greenlet(brisk: tuple[Stack, Server]) -> None:
     stack, server = brisk
     token = stack.token("pay")
     with on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as clients:
         eventually(lambda: all(client.held() for client in clients))  # each worker has all that it opens once
-    eventually(lambda: streams_open(server) == 0)
-    before, running = descriptors(server), greenlets(server)
-    sockets = [RawSocket(server, token) for _ in range(CROWD)]
-    events = [raw_events(server, token) for _ in range(CROWD)]
-    for each in sockets:
-        each.send(SUBSCRIBE)
-    eventually(lambda: streams_open(server) == 2 * CROWD, timeout=20)
-    stack.origin.write({"pay.yml": "crowd: 1\n"})
-    stack.refresh(server)
-    for each in sockets:
-        each.reset()
-    for client in events:
-        reset(client)
-    eventually(lambda: streams_open(server) == 0, timeout=5)
-    # A few more may be there for good: the blob reader's pipes, another connection to Valkey.
-    eventually(lambda: all(descriptors(server)[worker] <= number + 10 for worker, number in before.items()))
-    eventually(lambda: all(greenlets(server)[worker] <= number + 10 for worker, number in running.items()))
+    with nothing_left(server):
+        sockets = [RawSocket(server, token) for _ in range(CROWD)]
+        events = [raw_events(server, token) for _ in range(CROWD)]
+        for each in sockets:
+            each.send(SUBSCRIBE)
+        eventually(lambda: streams_open(server) == 2 * CROWD, timeout=20)
+        stack.origin.write({"pay.yml": "crowd: 1\n"})
+        stack.refresh(server)
+        for each in sockets:
+            each.reset()
+        for client in events:
+            reset(client)
 
 
 @pytest.mark.slow
@@ -118,7 +92,66 @@ def test_clients_that_never_read_are_cut_off_and_the_others_hear_of_every_change
         eventually(lambda: streams_open(server) == len(sockets) + len(events), timeout=10)
     closed = [line for line in server.log_lines() if line.get("stream.phase") == "close"]
     assert "4500" in {line["stream.reason"] for line in closed}
-    assert [line for line in server.log_lines() if line["log.level"] == "error"] == []
+    quiet(server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flood", ["pongs", "pings", "parts", "bytes to an event stream"])
+def test_who_sends_without_end_holds_up_nobody(brisk: tuple[Stack, Server], flood: str) -> None:
+    """Whether it is cut or left alone: others of the same worker are told and answered as if it were not there."""
+    stack, server = brisk
+    token = stack.token("pay")
+    pieces = {
+        "pongs": frame(b"", Opcode.PONG) * 10_000,
+        "pings": frame(b"", Opcode.PING) * 10_000,
+        "parts": frame(b"", final=False) + frame(b"", Opcode.CONTINUATION, final=False) * 10_000,
+        "bytes to an event stream": b"x" * 60_000,
+    }
+    with (
+        on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as others,
+        flooding(server, token, pieces[flood], events="event" in flood),
+    ):
+        for number in range(3):
+            version = stack.origin.write({"pay.yml": f"{flood}: {number}\n"})
+            stack.refresh(server)
+            answered = time.monotonic()
+            assert max(each.at for each in arrived(others, version)) - answered < 1
+            for _ in range(4):
+                began = time.monotonic()
+                assert ask(server, "/v1/config/pay/prod", token).status_code == 200
+                assert time.monotonic() - began < 1
+    eventually(lambda: streams_open(server) == 0)
+    quiet(server)
+
+
+@contextlib.contextmanager
+def flooding(server: Server, token: str, piece: bytes, *, events: bool) -> Iterator[None]:
+    """A client on some worker that sends this again and again, as fast as it is taken, and reads what is answered."""
+    client = raw_events(server, token) if events else RawSocket(server, token).socket
+    done = threading.Event()
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            while not done.is_set():
+                client.sendall(piece)
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while client.recv(65536):
+                pass
+
+    threads = [threading.Thread(target=each) for each in (send, read)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(5)
+        client.close()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from devstack.bao import running_bao
 from devstack.issuer import LocalIssuer
 from tests.cluster.clients import EventClient, WebSocketClient, ask, on_each_worker
 from tests.cluster.conftest import NewStack
-from tests.cluster.stack import Stack, running
+from tests.cluster.stack import BRISK, Stack, running
 from tests.support import eventually
 
 CONFIGURATION = "password: ${vault:kv/services/pay/prod/db#password}\n"
@@ -87,7 +87,7 @@ def test_when_vault_is_back_streams_that_were_told_of_stale_secrets_are_told_so(
         bao.put("services/pay/prod/db", {"password": "p"})
         stack.origin.write({"pay.yml": CONFIGURATION})
         token = stack.token("pay")
-        server = stack.server(application="tests.cluster.brisk_app:app", SECRET_TTL_SECONDS="1")
+        server = stack.server(application=BRISK, SECRET_TTL_SECONDS="1")
         with running(server):
             for _ in range(8):  # so that both workers have read the secret
                 ask(server, "/v1/config/pay/prod", token).raise_for_status()

@@ -10,6 +10,9 @@ from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from tests.engine.vault_proxy import VaultProxy, running_proxy
 from tests.serving import Serving, serving
+from tests.valkeys import own_valkey
+
+__all__ = ["own_valkey"]
 
 
 @pytest.fixture(scope="session")

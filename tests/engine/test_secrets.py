@@ -216,6 +216,7 @@ def test_a_secret_deleted_and_made_anew_is_another_though_its_number_is_the_same
     eventually(lambda: bench.get(f"{service}/prod").status_code == 422)
     bao.root.secrets.kv.v2.delete_metadata_and_all_versions(path, mount_point="secret")
     bao.put(path, {"password": "NEW"})
+    assert bench.get(f"{service}/prod").status_code == 422, "nobody has said yet that it is another one"
     watch.tick()
 
     after = eventually(lambda: [each for each in [bench.get(f"{service}/prod")] if each.status_code == 200])[0]

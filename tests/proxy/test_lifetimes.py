@@ -55,7 +55,7 @@ def test_too_many_streams_and_a_full_worker_are_told_with_a_time_to_come_back(
         return ask(nginx, "/v1/events?topic=pay/prod", token, headers={"X-Config-Instance": instance})
 
     for number in range(6):
-        client = EventClient(nginx, token, PAY, **{"X-Config-Instance": f"pay-{number // 2}"})
+        client = EventClient(nginx, token, PAY, headers={"X-Config-Instance": f"pay-{number // 2}"})
         opened.callback(client.close)
         if number == 1:
             answer = refused("pay-0")

@@ -80,7 +80,7 @@ def test_who_leaves_gives_its_place_back_at_once(nginx: Nginx, server: Server, t
 
 
 def test_an_event_stream_is_neither_compressed_nor_kept(nginx: Nginx, token: str, opened: ExitStack) -> None:
-    client = EventClient(nginx, token, PAY, **{"Accept-Encoding": "gzip"})
+    client = EventClient(nginx, token, PAY, headers={"Accept-Encoding": "gzip"})
     opened.callback(client.close)
     eventually(client.held, timeout=PROMPT)
     assert client.response.headers["Content-Encoding"] is None

@@ -14,15 +14,34 @@ import jsonpatch
 from app.effective import canonical
 
 Frame = dict[str, Any]
+#: topic -> (etag, document)
+Holding = dict[str, tuple[str, Any]]
 
 
 @dataclass
 class History:
-    """One connection. `held` is what the client held when it came: topic -> (etag, document)."""
+    """One connection.
+
+    `held` is what the client held when it came, `by` how it said so: by its etags, or by the digest in the id of the
+    last event; `patches`: it takes them. `waits` has for each frame how long the client sat waiting for it, in seconds.
+    `end` is "" while it is open, "cut" by the client's side, a WebSocket's close code, else "lost". `killed`: its
+    worker was, by the test.
+    """
 
     client: str
-    held: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    held: Holding = field(default_factory=dict)
     frames: list[Frame] = field(default_factory=list)
+    topics: tuple[str, ...] = ()
+    by: str = "etags"
+    patches: bool = True
+    waits: list[float] = field(default_factory=list)
+    end: str = ""
+    killed: bool = False
+    port: int = 0
+
+    def add(self, frame: Frame, waited: float = 0.0) -> None:
+        self.frames.append(frame)
+        self.waits.append(waited)
 
     def dumps(self) -> str:
         return json.dumps(asdict(self))
@@ -31,7 +50,7 @@ class History:
     def loads(cls, text: str) -> History:
         data = json.loads(text)
         data["held"] = {topic: (etag, doc) for topic, (etag, doc) in data["held"].items()}
-        return cls(**data)
+        return cls(**{**data, "topics": tuple(data["topics"])})
 
     def groups(self) -> list[list[Frame]]:
         """The changes that each `sync` closes, with the `sync`; those that none has closed are left out."""
@@ -45,8 +64,28 @@ class History:
                 staged = []
         return found
 
+    @property
+    def changes(self) -> list[Frame]:
+        """The changes that the client applied; what no `sync` has closed is dropped with the connection."""
+        return [frame for group in self.groups() for frame in group[:-1]]
 
-def after(held: Mapping[str, tuple[str, Any]], changes: Sequence[Frame]) -> dict[str, tuple[str, Any]]:
+
+@dataclass
+class Pushed:
+    """What the origin has stood at, in order (one commit may be there twice), and what each commit configures:
+    topic -> document, None where the commit is bad for it."""
+
+    heads: list[str] = field(default_factory=list)
+    documents: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def add(self, head: str, documents: Mapping[str, Any] | None = None) -> None:
+        """`documents` may be left out for a commit that was pushed before."""
+        self.heads.append(head)
+        if documents is not None:
+            self.documents[head] = dict(documents)
+
+
+def after(held: Holding, changes: Sequence[Frame]) -> Holding:
     """What a client holds once it has applied these changes. Raises ValueError for a patch that does not fit."""
     now = dict(held)
     for change in changes:

@@ -1,0 +1,99 @@
+"""Which subscribed targets another world changes: what a move touches is found by index, and only that is looked at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
+from app.engine.engine import SLICE, ConfigEngine, Current
+from app.engine.loader import Trees
+from app.engine.world import World
+from app.errors import ConfigServerError
+from app.model import Target
+from app.notify import ConfigChangeNotifier
+
+#: What a target is in a world, or the failure that stands in its place.
+Look: TypeAlias = Callable[[World, Target], Current | ConfigServerError]
+
+
+def looking(engine: ConfigEngine) -> Look:
+    """How a reader would find it."""
+
+    def look(world: World, target: Target) -> Current | ConfigServerError:
+        try:
+            head, located = engine.target(world, target.service, target.envs, target.label)
+            return engine.current(world, located, head)
+        except ConfigServerError as failure:
+            return failure
+
+    return look
+
+
+class Touched:
+    """Called by one thread at a time, that of the installer."""
+
+    def __init__(self, notifier: ConfigChangeNotifier, trees: Trees, look: Look) -> None:
+        self._notifier = notifier
+        self._trees = trees
+        self._look = look
+
+    def between(self, former: World, world: World) -> set[Target]:
+        """The targets of which a subscriber would see another configuration, or another staleness.
+
+        A new epoch, and what makes every answer stale, is for all of them: each subscriber compares for itself.
+        """
+        if concerns_all(former, world):
+            return set(self._notifier.targets())
+        touched = self._by_commits(former, world) | self._by_secrets(former, world)
+        return {target for target in in_slices(touched) if self._differs(former, world, target)}
+
+    def _by_commits(self, former: World, world: World) -> set[Target]:
+        touched: set[Target] = set()
+        for label in self._notifier.labels():
+            old, new = former.heads.get(label), world.heads.get(label)
+            if (old and old.commit) == (new and new.commit):
+                continue
+            changed = self._trees.advance(old.commit, new.commit) if old and new else None
+            if changed is None:
+                touched |= self._notifier.of_label(label)
+            else:
+                touched |= self._notifier.affected(label, changed)
+        return touched
+
+    def _by_secrets(self, former: World, world: World) -> set[Target]:
+        """A path that `former` does not know was adopted since, at a version that may have been left already.
+
+        Which secrets are behind a target is found out by its subscribers' own looks, as a rule long before.
+        """
+        rotated = [path for path, known in world.secrets.items() if former.secrets.get(path) != known]
+        if not rotated:
+            return set()
+        for target in in_slices(self._notifier.unread()):
+            self._refer(target, self._look(former, target))
+        return self._notifier.using(rotated)
+
+    def _differs(self, former: World, world: World, target: Target) -> bool:
+        """Whether a subscriber would see another configuration or another staleness. A comment moves nobody."""
+        before, after = self._look(former, target), self._look(world, target)
+        self._refer(target, after)
+        if isinstance(before, Current) and isinstance(after, Current):
+            return (before.resolution.etag, before.stale) != (after.resolution.etag, after.stale)
+        return True
+
+    def _refer(self, target: Target, found: Current | ConfigServerError) -> None:
+        self._notifier.refer(target, found.secrets if isinstance(found, Current) else None)
+
+
+def concerns_all(former: World, world: World) -> bool:
+    return former.stale != world.stale or former.rev.epoch != world.rev.epoch
+
+
+def in_slices(targets: Iterable[Target]) -> Iterator[Target]:
+    """One after another, with a pause after each slice of work that lets requests of this worker in between."""
+    pause_at = time.perf_counter() + SLICE
+    for target in targets:
+        yield target
+        if time.perf_counter() > pause_at:
+            time.sleep(0)
+            pause_at = time.perf_counter() + SLICE

@@ -1,0 +1,190 @@
+"""What time does to a stream: it beats, grows old, and lives no longer than its token and its grants."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from statistics import mean
+from typing import Any, TypeAlias
+
+import pytest
+
+from devstack.server import Server
+from tests.cluster.clients import EventClient, WebSocketClient, arrived, ask, on_each_worker
+from tests.cluster.conftest import NewStack
+from tests.cluster.leftovers import quiet, streams_open
+from tests.cluster.rawsocket import RawSocket
+from tests.cluster.stack import Stack, timed
+from tests.support import eventually
+
+AGE, WARNING = 8, 2
+Stream: TypeAlias = WebSocketClient | EventClient
+Of: TypeAlias = dict[str, str | None]
+PAY: Of = {"pay/prod": None}
+
+
+@pytest.fixture(scope="module")
+def ageing(new_stack: NewStack) -> tuple[Stack, Server]:
+    """One worker whose heartbeat is a second, and whose streams grow eight seconds old."""
+    stack = new_stack()
+    stack.origin.write({"pay.yml": "n: 0\n", "shop.yml": "n: 0\n"})
+    application = timed(heartbeat=1, stream_age=AGE, expiry_warning=WARNING)
+    return stack, stack.server(application=application, WORKERS="1").start()
+
+
+@contextlib.contextmanager
+def streams(server: Server, token: str, topics: Of = PAY, *, each: int = 1) -> Iterator[list[Stream]]:
+    """As many WebSockets and event streams, which hold something already."""
+    with contextlib.ExitStack() as closing:
+        opened: list[Stream] = []
+        for kind in (WebSocketClient, EventClient) * each:
+            client: Stream = kind(server, token, topics)
+            closing.callback(client.close)
+            opened.append(client)
+        eventually(lambda: all(client.held() for client in opened))
+        yield opened
+        for client in opened:
+            client.check()
+
+
+def times(client: Stream, kind: str) -> list[float]:
+    return [at for at, frame in client.told.frames if frame["type"] == kind]
+
+
+def goodbyes(clients: Sequence[Stream], code: int) -> list[float]:
+    """When each was told goodbye with this code, as its last frame; then it was closed with it, and all is over."""
+    for client in clients:
+        frame = client.told.frames[-1][1]
+        assert (frame["type"], frame["code"]) == ("goodbye", code)
+        assert frame["retry_ms"] > 0
+        assert len(client.told.of("goodbye")) == 1
+        if isinstance(client, WebSocketClient):
+            assert client.code == code
+    return [client.told.frames[-1][0] for client in clients]
+
+
+@pytest.mark.slow
+def test_an_idle_stream_beats_as_it_said_give_or_take_a_tenth(ageing: tuple[Stack, Server]) -> None:
+    stack, server = ageing
+    with streams(server, stack.token("pay"), each=3) as clients:
+        eventually(lambda: all(len(times(client, "sync")) >= 6 for client in clients), timeout=10)
+        pauses = [
+            later - earlier for client in clients for earlier, later in itertools.pairwise(times(client, "sync")[:6])
+        ]
+        assert {client.told.of("hello")[0]["hb_ms"] for client in clients} == {1000}
+        assert all(len(client.told.of("change")) == 1 for client in clients)
+    assert min(pauses) > 0.8  # it was one tenth less, and the one before it came a little late
+    assert max(pauses) < 1.3
+    assert 0.9 < mean(pauses) < 1.1 + 0.05
+    assert max(pauses) - min(pauses) > 0.05, "not all together"
+
+
+@pytest.mark.slow
+def test_a_stream_that_has_its_age_is_asked_to_come_again_each_in_its_moment(ageing: tuple[Stack, Server]) -> None:
+    stack, server = ageing
+    began = time.monotonic()
+    with streams(server, stack.token("pay"), each=5) as clients:
+        opened = time.monotonic()
+        eventually(lambda: all(client.ended for client in clients), timeout=AGE + 3)
+        ends = goodbyes(clients, 1012)
+        assert min(ends) >= began + 0.8 * AGE
+        assert max(ends) < opened + AGE + 0.5
+        assert max(ends) - min(ends) > 0.1
+    eventually(lambda: streams_open(server) == 0)
+    quiet(server)
+
+
+@pytest.mark.slow
+def test_a_stream_is_warned_before_its_token_ends_and_ends_with_it(ageing: tuple[Stack, Server]) -> None:
+    stack, server = ageing
+    expires = int(time.time()) + 5
+    with streams(server, stack.issuer.token(sub="pay", scope="config:read", service="pay", exp=expires)) as clients:
+        ends = time.monotonic() + expires - time.time()
+        eventually(lambda: all(client.ended for client in clients), timeout=8)
+        for client in clients:
+            (warned,), (warning,) = times(client, "auth_expiring"), client.told.of("auth_expiring")
+            assert 0 < warning["in_ms"] <= 1000 * WARNING
+            assert abs(warned + warning["in_ms"] / 1000 - ends) < 0.25
+            assert ends - WARNING - 0.05 < warned < ends - WARNING + 0.5
+        assert all(ends - 0.05 < at < ends + 0.5 for at in goodbyes(clients, 4401))
+    quiet(server)
+
+
+@pytest.mark.slow
+def test_a_new_token_in_band_carries_a_stream_over_the_end_of_the_old_one(ageing: tuple[Stack, Server]) -> None:
+    stack, server = ageing
+    with streams(server, stack.issuer.token(sub="pay", scope="config:read", service="pay", lifetime=3)) as clients:
+        renewed, other = clients
+        assert isinstance(renewed, WebSocketClient)
+        eventually(lambda: renewed.told.of("auth_expiring"))
+        renewed.send({"type": "auth", "token": stack.token("pay")})
+        eventually(lambda: other.ended)
+        beats = len(renewed.told.of("sync"))
+        eventually(lambda: len(renewed.told.of("sync")) > beats + 1)
+        assert not renewed.ended
+        assert len(renewed.told.of("auth_expiring")) == 1
+        arrived([renewed], push(stack, server, {"pay.yml": "renewed: true\n"}))
+
+
+@pytest.mark.slow
+def test_a_grant_that_a_new_token_lacks_is_taken_at_once_and_the_last_one_takes_the_stream(
+    ageing: tuple[Stack, Server],
+) -> None:
+    stack, server = ageing
+
+    def token(*services: str) -> str:
+        return stack.issuer.token(sub="both", scope=" ".join(f"config:read:{each}" for each in services) or "openid")
+
+    topics: Of = {"pay/prod": None, "shop/prod": None}
+    with contextlib.closing(WebSocketClient(server, token("pay", "shop"), topics)) as client:
+        eventually(lambda: len(client.held()) == 2)
+        client.send({"type": "auth", "token": token("pay")})
+        (error,) = eventually(lambda: client.told.of("error"))
+        assert error == {"type": "error", "code": "forbidden", "topic": "shop/prod/main", "retry": False}
+        before = len(client.told.of("change"))
+        version = push(stack, server, {"pay.yml": "narrower: true\n", "shop.yml": "narrower: true\n"})
+        eventually(lambda: client.held()["pay/prod/main"].version == version)
+        assert [change["topic"] for change in client.told.of("change")[before:]] == ["pay/prod/main"]
+        client.send({"type": "auth", "token": token()})
+        eventually(lambda: client.ended)
+        goodbyes([client], 4403)
+    quiet(server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sub", "jti"])
+def test_a_revocation_ends_the_streams_of_all_workers_within_five_seconds(
+    shared: Stack, duo: Server, kind: str
+) -> None:
+    push(shared, duo, {"left.yml": f"{kind}: 0\n"})
+    value = f"leaver by {kind}"
+    claims: dict[str, Any] = {"scope": "config:read", "service": "left"}
+    token = shared.issuer.token(**{**claims, "sub": value, "jti": value})
+    stays = shared.issuer.token(**{**claims, "sub": "stays"})
+    with contextlib.ExitStack() as open_ones:
+
+        def everywhere(kind: Callable[[], Stream]) -> list[Stream]:
+            return open_ones.enter_context(on_each_worker(duo, kind))
+
+        leavers = [
+            *everywhere(lambda: WebSocketClient(duo, token, {"left/prod": None})),
+            *everywhere(lambda: EventClient(duo, token, {"left/prod": None})),
+        ]
+        others = everywhere(lambda: WebSocketClient(duo, stays, {"left/prod": None}))
+        body = {"kind": kind, "value": value}
+        asked = time.monotonic()
+        assert ask(duo, "/v1/admin/revocations", shared.admin, "POST", json=body).status_code == 204
+        eventually(lambda: all(client.ended for client in leavers), timeout=7)
+        assert max(goodbyes(leavers, 4401)) - asked < 5
+        for _ in range(8):  # of both workers, most likely
+            with RawSocket(duo, token) as refused:
+                assert refused.status == 401
+        arrived(others, push(shared, duo, {"left.yml": f"{kind}: 1\n"}))
+
+
+def push(stack: Stack, server: Server, files: dict[str, str | bytes | None]) -> str:
+    version = stack.origin.write(files)
+    stack.refresh(server)
+    return version
