@@ -19,7 +19,7 @@ from bench.process import load_average
 from devstack.issuer import LocalIssuer
 from devstack.server import Server
 
-COMMITS, SERVICES = 5_000, 7_500
+COMMITS, FILES, SERVICES = 5_000, 30_000, 500
 #: What was promised, in seconds.
 BOUND = 0.150
 _ENVS = ("prod", "staging")
@@ -30,10 +30,14 @@ _BEGAN = 1_700_000_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Each service has four files in a folder of its own. Each commit changes a service by dice, each seventh one of
-    the `pages` that are asked for too, each fiftieth a shared key that all of them override."""
+    """Each service has four files in a folder of its own; the other `files` lie beside, a hundred in a folder.
+
+    Each commit changes a service by dice, each seventh one of the `pages` that are asked for too, each fiftieth a
+    shared key that all of them override.
+    """
 
     commits: int = COMMITS
+    files: int = FILES
     services: int = SERVICES
     pages: int = _PAGES
     seed: int = 1
@@ -53,7 +57,7 @@ def rows(plan: Plan | None = None, *, keep: bool = True) -> list[Row]:
     plan = plan or Plan()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         found = measure(Path(directory), plan)
-    name = f"{plan.commits} commits, {4 * plan.services} files"
+    name = f"{plan.commits} commits, {plan.files} files"
     table = [
         Row(f"{name}: first page of a target, slowest of {plan.pages}", max(found.first), "s", BOUND),
         Row(f"{name}: the same again", max(found.again), "s", BOUND),
@@ -133,6 +137,8 @@ def _commits(plan: Plan) -> Iterator[str]:
         yield _file(f"{folder}/{_service(number)}.properties", "threads=4\n")
         for env in _ENVS:
             yield _file(f"{folder}/{_service(number)}-{env}.yml", f"host: {env}.example.org\n")
+    for number in range(plan.files - 4 * plan.services):
+        yield _file(f"others/{number // 100:04}/{number % 100:02}.txt", f"{number}\n")
     for commit in range(1, plan.commits):
         yield from _commit(commit)
         for chosen in {dice.randrange(plan.services), *([commit % plan.pages] if commit % 7 == 0 else [])}:

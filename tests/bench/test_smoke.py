@@ -40,7 +40,7 @@ def test_two_hundred_streams_come_and_go_without_a_trace() -> None:
 
 @pytest.mark.slow
 def test_the_first_page_of_a_history_comes_from_what_is_kept(tmp_path: Path) -> None:
-    found = history.measure(tmp_path, history.Plan(commits=300, services=50, pages=5))
+    found = history.measure(tmp_path, history.Plan(commits=300, files=500, services=50, pages=5))
     assert min(found.shown) > 3
     assert max(found.first) < GROSS_RATIO * history.BOUND
 
