@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.access.permissions import view_for
+from app.access.permissions import remembered_view
 from app.access.verifier import TokenVerifier
 from app.model import Principal, View
 
@@ -22,4 +22,6 @@ class Access:
 
     def view(self, principal: Principal, service: str, envs: tuple[str, ...]) -> View | None:
         """The fullest view of the target that the principal may have, or None."""
-        return view_for(principal, service, envs, envs_listed=self.envs_listed, unscoped_read=self.unscoped_read)
+        return remembered_view(
+            principal.grants, principal.service, principal.env, service, envs, self.envs_listed, self.unscoped_read
+        )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from app.model import Grant, Principal, View
 
@@ -122,6 +123,21 @@ def view_for(
         if allows(principal, action, service, wanted, envs_listed=envs_listed, unscoped_read=unscoped_read):
             return view
     return None
+
+
+@lru_cache(8192)
+def remembered_view(
+    grants: tuple[Grant, ...],
+    claimed_service: str | None,
+    claimed_env: str | None,
+    service: str,
+    envs: tuple[str, ...],
+    envs_listed: bool,
+    unscoped_read: bool,
+) -> View | None:
+    """`view_for`, of all that it depends on. Asked for each subscriber of a change, and mostly the same for many."""
+    bearer = Principal("", "", grants, 0.0, service=claimed_service, env=claimed_env)
+    return view_for(bearer, service, envs, envs_listed=envs_listed, unscoped_read=unscoped_read)
 
 
 def holds(principal: Principal, action: Action) -> bool:
