@@ -253,6 +253,7 @@ def _rules(below: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 _SCHEMAS: st.SearchStrategy[Any] = st.recursive(st.booleans() | st.just({}), _rules, max_leaves=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(schema=_SCHEMAS, value=_VALUES)
 def test_without_secrets_the_verdict_is_the_librarys(schema: Any, value: Any) -> None:
@@ -260,6 +261,7 @@ def test_without_secrets_the_verdict_is_the_librarys(schema: Any, value: Any) ->
     assert (_compiled({"properties": {"x": schema}}).violations(_effective(value)) == []) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(schema=_SCHEMAS, value=_SCALARS)
 def test_what_some_secret_would_satisfy_is_never_refused(schema: Any, value: Any) -> None:

@@ -100,6 +100,7 @@ def test_a_cursor_of_another_history_is_refused(bench: Serving, cursor: str) -> 
     assert (answer.status_code, answer.json()["field"]) == (400, "cursor")
 
 
+@pytest.mark.slow
 def test_the_first_page_is_the_same_before_and_after_the_history_is_kept(tmp_path: Path, issuer: LocalIssuer) -> None:
     with serving(tmp_path, issuer, {"pay.yml": "n: 0\n"}) as running:
         commits = [running.origin.write({"pay.yml": f"n: {number}\n", "x": f"{number}"}) for number in range(1, 30)]
