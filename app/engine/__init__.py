@@ -21,7 +21,7 @@ from app.engine.secret_watch import SecretWatch
 from app.engine.targets import Targets
 from app.engine.touched import Touched, looking
 from app.engine.vault_in import SecretReader, Versions
-from app.engine.world import Head, World
+from app.engine.world import Head, World, cursor_of
 
 __all__ = [
     "FORMAT_NAMES",
@@ -54,6 +54,7 @@ __all__ = [
     "Versions",
     "World",
     "changes",
+    "cursor_of",
     "json_patch",
     "looking",
     "totals",

@@ -67,10 +67,18 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """A Resolution, and until when (monotonic seconds) it may be used before the head is tried again."""
+    """A Resolution, and until when (monotonic seconds) it may be used before the head is tried again.
+
+    `former` are the heads among which it was found, if it is an older version.
+    """
 
     resolution: Resolution
     retry_at: float
+    former: tuple[Announced, ...] = ()
+
+    def stands(self, head: Head, now: float) -> bool:
+        """Also when the label has come back to this commit: the newest good version may be another one by now."""
+        return now < self.retry_at and (not self.resolution.stale or self.former == head.former)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,7 @@ class Resolver:
         """
         key = (target, head.commit, protected)
         known = self._remembered.get(key)
-        if known is not None and self._clock() < known.retry_at:
+        if known is not None and known.stands(head, self._clock()):
             fresh = self._with_current_secrets(known, world, protected=protected)
             if fresh is not None:
                 return fresh
@@ -180,7 +188,7 @@ class Resolver:
         if secrets.same_as(known.secrets):
             return known
         fresh = replace(known, secrets=secrets, etag=self._etag(known.effective, secrets))
-        self._remember(_Remembered(fresh, remembered.retry_at), protected=protected)
+        self._remember(replace(remembered, resolution=fresh), protected=protected)
         return fresh
 
     def _resolve_anew(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
@@ -192,7 +200,7 @@ class Resolver:
             raise
         waiting = any(stale.reason in {StaleReason.SECRET, StaleReason.VAULT} for stale in resolution.stale)
         retry_at = self._clock() + self._retry_seconds if waiting else float("inf")
-        self._remember(_Remembered(resolution, retry_at), protected=protected)
+        self._remember(_Remembered(resolution, retry_at, head.former), protected=protected)
         return resolution
 
     def _good(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -52,7 +53,7 @@ class RawSocket:
     ) -> None:
         """`changed` headers replace those of a good handshake; None leaves one out."""
         self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-        self.worker = server.worker_of(self.socket.getsockname()[1])
+        self._server = server
         key = base64.b64encode(os.urandom(16)).decode()
         headers = {**HANDSHAKE, "Sec-WebSocket-Key": key, **bearer(token), **(changed or {})}
         lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
@@ -63,6 +64,11 @@ class RawSocket:
         self.headers = {
             name.lower(): value for name, _, value in (line.partition(": ") for line in head.splitlines()[1:])
         }
+
+    @cached_property
+    def worker(self) -> int | None:
+        """Who has it; to be asked while it is open."""
+        return self._server.worker_of(self.socket.getsockname()[1])
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

@@ -9,6 +9,7 @@ import pytest
 
 from devstack.issuer import LocalIssuer
 from tests.serving import Serving, serving, serving_origin
+from tests.support import eventually
 
 BAD: list[tuple[str, str, int | None, str]] = [
     ("broken.yml", "a: 1\nb: [\n", 3, "broken"),
@@ -72,6 +73,23 @@ def test_several_bad_commits_in_a_row_are_held_back_since_the_first(bench: Servi
 
     assert (body["version"], body["head"]) == (good, last)
     assert (body["stale"][0]["since"], body["stale"][0]["commit"]) == (first["since"], last)
+
+
+def test_a_label_forced_back_to_a_bad_commit_serves_the_newest_good_one_as_every_host_would(
+    tmp_path: Path, issuer: LocalIssuer
+) -> None:
+    """Not what this worker served when the commit was the head before: that is no function of what was announced."""
+    with serving(tmp_path, issuer, {"pay.yml": "n: 1\n"}) as running:
+        bad = running.push({"pay.yml": "n: [\n"})
+        assert running.config("pay/prod") == {"n": 1}
+        good = running.push({"pay.yml": "n: 2\n"})
+        assert running.config("pay/prod") == {"n": 2}
+        running.origin.force(bad)
+        eventually(lambda: running.refresh().json()["version"] == bad)
+        body, origin = running.body("pay/prod"), running.origin
+    with serving_origin(tmp_path, issuer, origin) as again:
+        assert again.body("pay/prod") == body
+    assert (body["config"], body["version"], body["head"]) == ({"n": 2}, good, bad)
 
 
 def test_a_restart_serves_the_last_good_version_too(tmp_path: Path, issuer: LocalIssuer) -> None:
