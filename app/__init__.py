@@ -29,9 +29,11 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         docs,
         guard,
         health,
+        history,
         hold,
         hooks,
         http,
+        overview,
         problems,
         stream,
         tickets,
@@ -51,6 +53,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     cors.install(app, frozenset(settings.allowed_origins))
     guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics))
     app.register_blueprint(config.blueprint(services.engine))
+    app.register_blueprint(history.blueprint(services.engine, services.history, services.access))
     app.register_blueprint(stream.blueprint(services.streams, services.stream_loop, services.metrics))
     app.register_blueprint(tickets.blueprint(services.tickets, services.presence))
     app.register_blueprint(
@@ -60,6 +63,9 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     )
     app.register_blueprint(changes.blueprint(services.changes))
     app.register_blueprint(hold.blueprint(services.holds))
+    app.register_blueprint(
+        overview.blueprint(services.engine, services.problems, services.instances, services.access, services.health)
+    )
     app.register_blueprint(hooks.blueprint(services.webhook_secret, services.hint))
     app.register_blueprint(health.blueprint(services.health, services.metrics))
     app.register_blueprint(docs.blueprint())

@@ -14,6 +14,7 @@ ConfigServerError
 ├── NotOffered                  this server is not set up for it (no credentials to write)
 ├── Unprocessable               understood, and cannot be served; nothing good is left
 │   ├── BadConfiguration        a file does not parse, fold or validate: file, line, reason
+│   │   └── SchemaViolation     a value is not what the repository's schema allows: key and rule too
 │   ├── SecretRefused           a reference breaks grammar or policy, or Vault says 403/404: names the property
 │   ├── FormatCollision         two keys become one in the format asked for
 │   ├── WouldBreak              a change would take the configuration of some targets away: names them
@@ -97,6 +98,18 @@ class BadConfiguration(Unprocessable):
         self.path = path
         self.line = line
         self.reason = reason
+
+
+class SchemaViolation(BadConfiguration):
+    """A value is not what a JSON Schema of the repository allows.
+
+    `schema` is the rule, as the schema's file and a JSON pointer in it; `key` the key path of the value.
+    """
+
+    def __init__(self, path: str, line: int | None, reason: str, schema: str, key: str) -> None:
+        super().__init__(path, line, reason)
+        self.schema = schema
+        self.key = key
 
 
 class SecretRefused(Unprocessable):

@@ -117,12 +117,13 @@ class Refs:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit as history tells it. `time` is RFC 3339 in UTC."""
+    """One commit as history tells it. `time` is RFC 3339 in UTC. `signed`: it has a signature, which is not checked."""
 
     id: str
     author: str
     time: str
     message: str
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

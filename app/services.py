@@ -32,13 +32,18 @@ from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedB
 from app.effective import Layout, checked_search_path
 from app.engine import (
     ConfigEngine,
+    History,
+    HistoryKeeper,
     Installer,
+    Instances,
     Loader,
     PlainFiles,
+    Problems,
     Puller,
     ReadRequest,
     Resolution,
     Resolver,
+    Schemas,
     SecretReader,
     SecretWatch,
     Targets,
@@ -50,7 +55,7 @@ from app.engine import (
     looking,
 )
 from app.follower import Follower
-from app.model import Principal, StaleReason, View
+from app.model import Principal, RefKind, SecretPath, StaleReason, View
 from app.notify import (
     Bus,
     ConfigChangeNotifier,
@@ -70,6 +75,7 @@ from app.notify import (
     Rev,
     channel_of,
     new_epoch,
+    now_text,
 )
 from app.observability import Health, Metrics
 from app.parts import MeasuredBackend, parts_of
@@ -78,6 +84,7 @@ from app.scheduler import Scheduler
 from app.secrets import (
     AppRole,
     Breaker,
+    Known,
     Mount,
     NoSecretBackend,
     PathPolicy,
@@ -148,6 +155,7 @@ class Services:
             self.stream_loop,
             self.follower,
             self.secret_watch,
+            self.history_keeper,
             self.scheduler,
         )
         for part in parts:
@@ -257,13 +265,18 @@ class Services:
 
     @cached_property
     def trees(self) -> Trees:
-        return Trees(self.repository)
+        return Trees(self.repository, self.schemas)
+
+    @cached_property
+    def schemas(self) -> Schemas:
+        return Schemas(self.repository)
 
     @cached_property
     def loader(self) -> Loader:
         return Loader(
             self.repository,
             self.shared_cache,
+            self.schemas,
             search_paths=self.search_paths,
             on_lookup=lambda cache, hit: self.metrics.count_cache(cache, hit=hit),
             on_resolved=self.metrics.observe_resolve,
@@ -309,7 +322,7 @@ class Services:
 
     @cached_property
     def secret_reader(self) -> SecretReader:
-        versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch)
+        versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch, self._on_rotated)
         policy = PathPolicy(self.settings.secret_paths)
         aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
         return SecretReader(self.secrets, policy, aliases, versions)
@@ -363,6 +376,7 @@ class Services:
         loader = Loader(
             blobs,
             NoSharedCache(),
+            Schemas(blobs),
             search_paths=self.search_paths,
             on_lookup=lambda _cache, _hit: None,
             on_resolved=lambda _seconds: None,
@@ -430,7 +444,23 @@ class Services:
             patience=20,
         )
 
+    @cached_property
+    def history(self) -> History:
+        return History(self.repository, self.trees, self.loader, self.resolver)
+
+    @cached_property
+    def problems(self) -> Problems:
+        return Problems(self.engine, self.resolver, self.loader, self.trees)
+
+    @cached_property
+    def instances(self) -> Instances:
+        return Instances(self.engine, self.presence.all)
+
     # What moves it
+
+    @cached_property
+    def history_keeper(self) -> HistoryKeeper:
+        return HistoryKeeper(self.repository.history, self._branches)
 
     @cached_property
     def installer(self) -> Installer:
@@ -444,6 +474,7 @@ class Services:
             prepare=self.looks.prepare,
             on_behind=self.hints.give,
             on_installed=self._on_installed,
+            on_rotated=self._on_rotated,
         )
 
     @cached_property
@@ -469,7 +500,8 @@ class Services:
     def secret_watch(self) -> SecretWatch:
         watch = VersionWatch(self.secret_backend, self.secrets)
         keep_alive = self.vault.keep_alive if self.vault is not None else _nothing
-        return SecretWatch(watch, self.cursor, keep_alive, interval=self.settings.secret_watch_seconds)
+        interval = self.settings.secret_watch_seconds
+        return SecretWatch(watch, self.cursor, keep_alive, interval=interval, on_rotated=self._on_rotated)
 
     @cached_property
     def lock(self) -> MirrorLock:
@@ -489,8 +521,19 @@ class Services:
             confirm_after=timings.confirm_rewrite,
             lock_retry=timings.lock_retry,
             on_takeover=self._on_takeover,
-            on_tick=self.follower.wake,
+            on_tick=self._on_tick,
         )
+
+    def _on_tick(self) -> None:
+        self.follower.wake()
+        self.history_keeper.wake()
+
+    def _branches(self) -> list[str]:
+        """The commits at which branches stand, the default one first."""
+        state = self.new_heads().read()
+        cursor = state.cursor if state else None
+        labels = sorted(cursor.labels.items(), key=lambda each: each[0] != cursor.default_label) if cursor else []
+        return [head.commit for _, head in labels if head.commit and head.kind is RefKind.BRANCH]
 
     # Who asks, and what is kept of it
 
@@ -697,6 +740,10 @@ class Services:
         if outcome == "ok":
             self.metrics.set_last_fetch(time.time())
             self.changes.settle()
+
+    def _on_rotated(self, path: SecretPath, known: Known) -> None:
+        life = f"{known.digest}{' gone' if known.gone else ''}"
+        self.repository.history.note_rotation(path, known.version, life, now_text())
 
     def _on_takeover(self) -> None:
         self.lock.clean_up_after_former_holder()

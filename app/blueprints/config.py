@@ -9,7 +9,7 @@ from flask import Blueprint, Response, g, request
 
 from app.blueprints import handover
 from app.blueprints.http import stale_header
-from app.blueprints.schemas import FileQuery, ReadQuery, load_query
+from app.blueprints.schemas import FileQuery, ReadQuery, load_query, moment
 from app.engine import FORMAT_NAMES, Answer, ConfigEngine, FileAnswer, ReadRequest
 from app.errors import BadInput
 from app.model import checked_label
@@ -63,6 +63,7 @@ def read_request(query: Mapping[str, Any]) -> ReadRequest:
         service=g.service,
         envs=g.envs,
         label=checked_label(label) if label is not None else None,
+        at=moment(query.get("at")),
         format=query.get("format") or _accepted(),
         key=query.get("key"),
         explain=query.get("explain", False),

@@ -12,10 +12,19 @@ from app.blueprints.operation import Answer, Operation, Part, json_body, json_of
 from app.blueprints.schemas import (
     AckBody,
     ConfigSchema,
+    DiffQuery,
+    DiffSchema,
     FileQuery,
+    HistoryQuery,
+    HistorySchema,
+    InstancesQuery,
+    InstancesSchema,
+    NoQuery,
+    ProblemsSchema,
     ReadQuery,
     RefreshSchema,
     RevocationBody,
+    ServerStatusSchema,
     TicketSchema,
 )
 from app.engine import FORMAT_NAMES
@@ -202,6 +211,83 @@ OPERATIONS: Mapping[str, Operation] = {
         FileQuery,
         fails=(*_READ_FAILS, errors.UnknownFile),
     ),
+    "history.revisions": Operation(
+        "History",
+        "What changed a configuration",
+        "The commits that changed what readers get of this target, newest first, and the rotations of its secrets as "
+        "far as this host has seen them. A comment, another order, or a shared key that is overridden is no change; "
+        "neither is a commit that was held back.",
+        {
+            200: Answer(
+                "A page.",
+                json_of(
+                    HistorySchema,
+                    {
+                        "service": "pay",
+                        "env": "prod",
+                        "label": "main",
+                        "head": _COMMIT,
+                        "revisions": [
+                            {
+                                "kind": "rotation",
+                                "time": "2026-11-23T09:47:56.774Z",
+                                "keys": ["db.password"],
+                                "secret_version": 4,
+                            },
+                            {
+                                "kind": "commit",
+                                "commit": _COMMIT,
+                                "author": "Ada <ada@example.org>",
+                                "time": "2026-11-22T16:02:11Z",
+                                "message": "A larger pool",
+                                "signature": "N",
+                                "keys": ["db.pool"],
+                            },
+                        ],
+                        "next": None,
+                    },
+                ),
+            )
+        },
+        ("service", "env"),
+        HistoryQuery,
+        fails=(errors.BadInput, errors.UnknownLabel, errors.UnknownTarget, errors.RepositoryUnavailable),
+    ),
+    "history.diff": Operation(
+        "History",
+        "What differs between two states",
+        "Between commits, labels, times or envs of a service: per key both values and where they come from. Values "
+        "with a secret in them are `******` for everybody; that they differ is told.",
+        {
+            200: Answer(
+                "The difference.",
+                {
+                    **json_of(
+                        DiffSchema,
+                        {
+                            "service": "pay",
+                            "from": {"env": "prod", "label": _COMMIT, "version": _COMMIT},
+                            "to": {"env": "prod", "label": "main", "version": _COMMIT},
+                            "changes": [
+                                {
+                                    "key": "db.pool",
+                                    "change": "changed",
+                                    "from": 9,
+                                    "from_origin": "pay-prod.yml:3:9",
+                                    "to": 20,
+                                    "to_origin": "pay-prod.yml:3:9",
+                                }
+                            ],
+                        },
+                    ),
+                    "application/json-patch+json": {"schema": {"type": "array", "items": {"type": "object"}}},
+                },
+            )
+        },
+        ("service", "env"),
+        DiffQuery,
+        fails=_READ_FAILS,
+    ),
     "stream.events": Operation(
         "Streams",
         "Follow topics by Server-Sent Events",
@@ -257,6 +343,57 @@ OPERATIONS: Mapping[str, Operation] = {
         {204: Answer("Noted.")},
         fails=(errors.BadInput, errors.NotFound),
         body=json_body(AckBody),
+    ),
+    "overview.status": Operation(
+        "Administration",
+        "How the server is",
+        "The health report, the revision that this worker has installed, and how many of the targets and instances "
+        "that the caller may see are held back, fail, or are behind.",
+        {200: Answer("The status.", json_of(ServerStatusSchema))},
+        query=NoQuery,
+        fails=(errors.BadInput, errors.RepositoryUnavailable),
+    ),
+    "overview.problems": Operation(
+        "Administration",
+        "What is wrong",
+        "Targets that are served from an older version or cannot be served, since when, at which commit and why, and "
+        "schemas that are not applied: of the targets that are asked for or followed, and that the caller may see.",
+        {
+            200: Answer(
+                "The problems.",
+                json_of(
+                    ProblemsSchema,
+                    {
+                        "problems": [
+                            {
+                                "kind": "held_back",
+                                "reason": "invalid",
+                                "since": "2026-11-23T09:47:56.774Z",
+                                "service": "pay",
+                                "env": "prod",
+                                "label": "main",
+                                "commit": _COMMIT,
+                                "version": _COMMIT,
+                                "file": "pay-prod.yml",
+                                "line": 3,
+                                "detail": "db.pool: must be at most 50",
+                            }
+                        ]
+                    },
+                ),
+            )
+        },
+        query=NoQuery,
+        fails=(errors.BadInput, errors.RepositoryUnavailable),
+    ),
+    "overview.instances": Operation(
+        "Administration",
+        "Who is connected",
+        "Every stream of every worker, per topic that the caller may see: which instance it is, what it has applied or "
+        "rejected, and whether that is what it should have.",
+        {200: Answer("A page.", json_of(InstancesSchema))},
+        query=InstancesQuery,
+        fails=(errors.BadInput, errors.RepositoryUnavailable),
     ),
     "admin.revoke": Operation(
         "Administration",

@@ -93,13 +93,19 @@ def _members(failure: ConfigServerError) -> dict[str, object]:
     """What a program can use: the field at fault, the file and line, the properties."""
     if isinstance(failure, errors.BadInput):
         return {"field": failure.field}
+    if isinstance(failure, errors.SchemaViolation):
+        return {**_place(failure), "schema": failure.schema, "key": failure.key}
     if isinstance(failure, errors.BadConfiguration):
-        return {"file": failure.path, "line": failure.line, "reason": failure.reason}
+        return _place(failure)
     if isinstance(failure, errors.SecretRefused):
         return {"keys": list(failure.keys)}
     if isinstance(failure, errors.Conflict | errors.WouldBreak) and failure.plan is not None:
         return {"plan": failure.plan}
     return {}
+
+
+def _place(failure: errors.BadConfiguration) -> dict[str, object]:
+    return {"file": failure.path, "line": failure.line, "reason": failure.reason}
 
 
 def _challenge() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from flask import Request
@@ -16,6 +17,13 @@ from app.errors import BadInput
 _TOKEN_WORDS = frozenset({"jwt", "token", "access_token", "ticket"})
 
 
+_AT = "RFC 3339: as the label stood then, by the committers' times along first parents."
+
+_STATE = "A label, a commit, or a time (RFC 3339). `from` may be left out where the envs differ, `to` always: the head."
+_ENV = "Another env, or several, than those in the path."
+_SIDE = validate.Length(1, 600)
+
+
 class ReadQuery(Schema):
     """The query of GET /v1/config/{service}/{env}."""
 
@@ -23,6 +31,7 @@ class ReadQuery(Schema):
         unknown = RAISE
 
     label = fields.String(metadata={"description": "Branch, tag or 40-hex commit id; the default label if absent."})
+    at = fields.AwareDateTime(format="iso", metadata={"description": _AT})
     format = fields.String(
         validate=validate.OneOf(list(FORMAT_NAMES)), metadata={"description": "Or by the Accept header."}
     )
@@ -48,6 +57,101 @@ class FileQuery(Schema):
         unknown = RAISE
 
     label = fields.String(metadata={"description": "Branch, tag or 40-hex commit id; the default label if absent."})
+    at = fields.AwareDateTime(format="iso", metadata={"description": _AT})
+
+
+class HistoryQuery(Schema):
+    """The query of GET /v1/history/{service}/{env}."""
+
+    class Meta:
+        unknown = RAISE
+
+    label = fields.String(metadata={"description": "Branch, tag or 40-hex commit id; the default label if absent."})
+    at = fields.AwareDateTime(format="iso", metadata={"description": _AT})
+    cursor = fields.String(
+        validate=validate.Length(1, 100), metadata={"description": "`next` of the page before: what came earlier."}
+    )
+    limit = fields.Integer(
+        load_default=20, validate=validate.Range(1, 100), metadata={"description": "Commits on a page."}
+    )
+
+
+class DiffQuery(Schema):
+    """The query of GET /v1/diff/{service}/{env}."""
+
+    class Meta:
+        unknown = RAISE
+
+    # `from` is a word of Python.
+    from_ = fields.String(data_key="from", validate=_SIDE, metadata={"description": _STATE})
+    to = fields.String(validate=_SIDE, metadata={"description": _STATE})
+    from_env = fields.String(validate=_SIDE, metadata={"description": _ENV})
+    to_env = fields.String(validate=_SIDE, metadata={"description": _ENV})
+    label = fields.String(metadata={"description": "What times are of, and the side that is not given."})
+    format = fields.String(
+        validate=validate.OneOf(["json", "patch"]), metadata={"description": "`patch`: RFC 6902. Or by Accept."}
+    )
+
+
+class RevisionSchema(Schema):
+    """A commit or a rotation that changed the configuration."""
+
+    kind = fields.String(required=True, metadata={"enum": ["commit", "rotation"]})
+    time = fields.String(required=True, metadata={"description": "RFC 3339: the committer's, or of the rotation."})
+    keys = fields.List(
+        fields.String(), required=True, metadata={"description": "Key paths that changed, a hundred at most."}
+    )
+    commit = fields.String()
+    author = fields.String()
+    message = fields.String()
+    signature = fields.String(
+        allow_none=True, metadata={"description": "Git's %G?: N for none, null for one that is not checked."}
+    )
+    secret_version = fields.Integer(metadata={"description": "Of a rotation: the version that came."})
+
+
+class HistorySchema(Schema):
+    """A page of history, newest first."""
+
+    service = fields.String(required=True)
+    env = fields.String(required=True)
+    label = fields.String(required=True)
+    head = fields.String(required=True)
+    revisions = fields.List(fields.Nested(RevisionSchema), required=True)
+    next = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The next page's cursor; null when there is none. A page may be short, or empty."},
+    )
+
+
+class SideSchema(Schema):
+    """One side of a diff, as it was resolved."""
+
+    env = fields.String(required=True)
+    label = fields.String(required=True)
+    version = fields.String(required=True)
+    stale = fields.List(fields.Nested("StaleSchema"))
+
+
+class KeyChangeSchema(Schema):
+    """One key that differs; a value with a secret in it is `******`."""
+
+    key = fields.String(required=True)
+    change = fields.String(required=True, metadata={"enum": ["added", "removed", "changed"]})
+    from_ = fields.Raw(data_key="from")
+    to = fields.Raw()
+    from_origin = fields.String(allow_none=True, metadata={"description": "file:line:column"})
+    to_origin = fields.String(allow_none=True)
+
+
+class DiffSchema(Schema):
+    """What differs; empty if nothing does."""
+
+    service = fields.String(required=True)
+    from_ = fields.Nested(SideSchema, required=True, data_key="from")
+    to = fields.Nested(SideSchema, required=True)
+    changes = fields.List(fields.Nested(KeyChangeSchema), required=True)
 
 
 class StaleSchema(Schema):
@@ -91,6 +195,8 @@ class ProblemSchema(Schema):
     file = fields.String(metadata={"description": "422: the file in the configuration repository."})
     line = fields.Integer(allow_none=True)
     reason = fields.String()
+    schema = fields.String(metadata={"description": "422: the rule of a schema that is broken, as file#/pointer."})
+    key = fields.String(metadata={"description": "422: the key path of the value that breaks it."})
     keys = fields.List(fields.String(), metadata={"description": "422: the properties whose secret is refused."})
     plan = fields.Dict(
         keys=fields.String(), metadata={"description": "409: made on what is there now. 422: what would break."}
@@ -139,6 +245,130 @@ class TicketSchema(Schema):
 
     ticket = fields.String(required=True)
     expires_in = fields.Integer(required=True, metadata={"description": "Seconds."})
+
+
+class NoQuery(Schema):
+    """Takes nothing."""
+
+    class Meta:
+        unknown = RAISE
+
+
+class InstancesQuery(Schema):
+    """The query of GET /v1/admin/instances."""
+
+    class Meta:
+        unknown = RAISE
+
+    behind = fields.Boolean(metadata={"description": "Only those that are, or are not. The totals count all."})
+    service = fields.String(validate=validate.Length(1, 128))
+    env = fields.String(validate=validate.Length(1, 2100))
+    limit = fields.Integer(load_default=500, validate=validate.Range(1, 5000))
+    offset = fields.Integer(load_default=0, validate=validate.Range(0, 10_000_000))
+
+
+class RejectionSchema(Schema):
+    """What a client did not take."""
+
+    etag = fields.String(required=True)
+    reason = fields.String(required=True, allow_none=True)
+    at = fields.String(required=True)
+
+
+class InstanceSchema(Schema):
+    """One topic of one stream."""
+
+    service = fields.String(required=True)
+    env = fields.String(required=True)
+    label = fields.String(required=True)
+    connection = fields.String(required=True)
+    instance = fields.String(required=True, allow_none=True)
+    version = fields.String(required=True, allow_none=True, metadata={"description": "Of the client, as it says."})
+    transport = fields.String(required=True)
+    subject = fields.String(required=True)
+    address = fields.String(required=True)
+    since = fields.String(required=True)
+    applied = fields.String(required=True, allow_none=True, metadata={"description": "The etag that it runs with."})
+    rev = fields.String(required=True, allow_none=True)
+    acknowledged = fields.String(required=True, allow_none=True, metadata={"description": "When it last said so."})
+    behind = fields.Boolean(
+        required=True, allow_none=True, metadata={"description": "Null for a client that acknowledges nothing."}
+    )
+    rejected = fields.Nested(RejectionSchema, required=True, allow_none=True)
+
+
+class TotalsSchema(Schema):
+    """How many there are; `silent` ones acknowledge nothing."""
+
+    all = fields.Integer(required=True)
+    behind = fields.Integer(required=True)
+    rejected = fields.Integer(required=True)
+    silent = fields.Integer(required=True)
+    versions = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+
+
+class InstancesSchema(Schema):
+    """A page of instances, by target."""
+
+    totals = fields.Nested(TotalsSchema, required=True)
+    instances = fields.List(fields.Nested(InstanceSchema), required=True)
+    next = fields.Integer(required=True, allow_none=True, metadata={"description": "The next page's `offset`."})
+
+
+class HeldSchema(Schema):
+    """One thing that is wrong."""
+
+    kind = fields.String(required=True, metadata={"enum": ["held_back", "stale", "failing", "schema", "server"]})
+    reason = fields.String(required=True)
+    since = fields.String(metadata={"description": "RFC 3339"})
+    service = fields.String()
+    env = fields.String()
+    label = fields.String()
+    commit = fields.String(metadata={"description": "Where it is wrong: the commit that is held back."})
+    version = fields.String(metadata={"description": "The commit that is served instead."})
+    detail = fields.String()
+    file = fields.String()
+    line = fields.Integer()
+    schema = fields.String(metadata={"description": "The rule that is broken."})
+    keys = fields.List(fields.String())
+
+
+class ProblemsSchema(Schema):
+    """What is wrong now; empty if nothing is."""
+
+    problems = fields.List(fields.Nested(HeldSchema), required=True)
+
+
+class TargetsSchema(Schema):
+    """Of those that the caller may see."""
+
+    known = fields.Integer(required=True)
+    held_back = fields.Integer(required=True)
+    failing = fields.Integer(required=True)
+
+
+class ServerStatusSchema(Schema):
+    """How the server is: the health report, and more."""
+
+    status = fields.String(required=True)
+    ready = fields.Boolean(required=True)
+    parts = fields.Dict(required=True)
+    rev = fields.String(required=True)
+    label = fields.String(required=True)
+    head = fields.String(required=True, allow_none=True)
+    since = fields.String(required=True, allow_none=True, metadata={"description": "Since when the label is there."})
+    stale = fields.List(fields.Nested(StaleSchema), required=True)
+    targets = fields.Nested(TargetsSchema, required=True)
+    instances = fields.Nested(TotalsSchema, required=True)
+
+
+def moment(at: datetime | None) -> int | None:
+    """Unix seconds. Raises BadInput for a time without an offset, or beyond what Git can tell."""
+    if at is None:
+        return None
+    if at.tzinfo is None or not 0 <= at.timestamp() < 1 << 40:
+        raise BadInput("at", "a time is written as in RFC 3339, 2026-01-31T12:00:00Z")
+    return int(at.timestamp())
 
 
 def load_body(schema: Schema, request: Request) -> dict[str, Any]:

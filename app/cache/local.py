@@ -44,6 +44,11 @@ class LocalCache(Generic[K, V]):
         with self._lock:
             return list(self._entries.values())
 
+    def names(self) -> list[K]:
+        """The same of what they are held under."""
+        with self._lock:
+            return list(self._entries)
+
     def clear(self) -> None:
         with self._lock:
             self._entries.clear()

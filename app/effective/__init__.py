@@ -21,14 +21,18 @@ from app.effective.leaves import leaf_nodes
 from app.effective.precedence import Candidate, candidates, checked_search_path, locations
 from app.effective.reach import EVERYTHING, OWN_FOLDER, Layout, Reach
 from app.effective.references import MalformedReference, parse_template
+from app.effective.schema_file import BrokenSchema, SchemaFile, read_schema, schema_paths
 from app.effective.text import fill_text
+from app.effective.validation import CompiledSchema, Violation, first_violation
 
 __all__ = [
     "EVERYTHING",
     "FORMATS",
     "LOADER_VERSION",
     "OWN_FOLDER",
+    "BrokenSchema",
     "Candidate",
+    "CompiledSchema",
     "EditRefused",
     "Format",
     "KeyEdits",
@@ -36,6 +40,8 @@ __all__ = [
     "MalformedReference",
     "MapTree",
     "Reach",
+    "SchemaFile",
+    "Violation",
     "active",
     "as_written",
     "candidates",
@@ -51,6 +57,7 @@ __all__ = [
     "fill",
     "fill_text",
     "fingerprint",
+    "first_violation",
     "flatten",
     "fold",
     "folders_of",
@@ -63,7 +70,9 @@ __all__ = [
     "parse_key",
     "parse_template",
     "patch",
+    "read_schema",
     "references",
+    "schema_paths",
     "sealed",
     "subtree",
 ]

@@ -5,12 +5,18 @@ never takes a good configuration away. Nothing here knows Flask.
 """
 
 from app.engine.answer import FORMAT_NAMES, Answer, ReadRequest
+from app.engine.difference import KeyChange, changes, json_patch
 from app.engine.engine import ConfigEngine, Current
 from app.engine.files import FileAnswer, PlainFiles
+from app.engine.history import History
+from app.engine.history_keeper import HistoryKeeper
 from app.engine.installer import Installer
-from app.engine.loader import Blobs, Loader, Trees
+from app.engine.instances import Instance, Instances, totals
+from app.engine.loader import Loader, Trees
+from app.engine.problems import Problem, Problems
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
+from app.engine.schemas import Blobs, SchemaProblem, Schemas
 from app.engine.secret_watch import SecretWatch
 from app.engine.targets import Targets
 from app.engine.touched import Touched, looking
@@ -25,13 +31,22 @@ __all__ = [
     "Current",
     "FileAnswer",
     "Head",
+    "History",
+    "HistoryKeeper",
     "Installer",
+    "Instance",
+    "Instances",
+    "KeyChange",
     "Loader",
     "PlainFiles",
+    "Problem",
+    "Problems",
     "Puller",
     "ReadRequest",
     "Resolution",
     "Resolver",
+    "SchemaProblem",
+    "Schemas",
     "SecretReader",
     "SecretWatch",
     "Targets",
@@ -39,6 +54,9 @@ __all__ = [
     "Trees",
     "Versions",
     "World",
+    "changes",
     "cursor_of",
+    "json_patch",
     "looking",
+    "totals",
 ]

@@ -20,7 +20,8 @@ def _stays() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """One read. `label` None means the default label; `wait` is in seconds, 0 for an answer at once.
+    """One read. `label` None means the default label; `at` is Unix seconds: where the label stood then.
+    `wait` is in seconds, 0 for an answer at once.
 
     `etags` are the entity tags of If-None-Match, unquoted; `seen` is the highest rev that the caller knows of; `gone`
     tells whether the caller has left, so that nobody waits on its behalf.
@@ -31,6 +32,7 @@ class ReadRequest:
     service: str
     envs: tuple[str, ...]
     label: str | None = None
+    at: int | None = None
     format: str = "json"
     key: str | None = None
     explain: bool = False

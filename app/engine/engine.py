@@ -15,7 +15,7 @@ from app.engine.resolver import Resolution, Resolver
 from app.engine.targets import Targets
 from app.engine.world import Head, World
 from app.errors import Behind, Overloaded, RepositoryUnavailable, UnknownTarget
-from app.model import SecretPath, Stale, StaleReason, Target
+from app.model import COMMIT, SecretPath, Stale, StaleReason, Target
 from app.notify import ConfigChangeNotifier, Rev, Subscriber
 
 #: A slice of work before the worker looks after its requests again, in seconds.
@@ -148,9 +148,15 @@ class ConfigEngine:
         self._on_read(request, current.resolution)
         return replace(answer, rev=world.rev, stale=current.stale)
 
-    def target(self, world: World, service: str, envs: tuple[str, ...], label: str | None) -> tuple[Head, Target]:
-        """The coordinates with the label resolved. Raises UnknownLabel, UnknownTarget."""
-        return self._targets.locate(world, service, envs, label)
+    def target(
+        self, world: World, service: str, envs: tuple[str, ...], label: str | None, at: int | None = None
+    ) -> tuple[Head, Target]:
+        """The coordinates with the label resolved (see Targets.locate). Raises UnknownLabel, UnknownTarget."""
+        return self._targets.locate(world, service, envs, label, at)
+
+    def is_protected(self, world: World, head: Head) -> bool:
+        """Whether secrets are filled in there."""
+        return self._targets.is_protected(world, head)
 
     def current(self, world: World, target: Target, head: Head) -> Current:
         """What `target` is in `world`. Raises as `read` does."""
@@ -167,6 +173,15 @@ class ConfigEngine:
     def recent(self, label: str) -> list[Target]:
         """The targets of a label that this worker has served, as far as it remembers."""
         return self._resolver.recent(label)
+
+    def known(self) -> set[Target]:
+        """The targets that this worker has served, as far as it remembers, or that somebody follows here.
+
+        Commits that were asked for by their ids are left out: what they are never changes.
+        """
+        return {
+            each for each in (*self._resolver.served(), *self.notifier.targets()) if not COMMIT.fullmatch(each.label)
+        }
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         return self._resolver.inputs(target)
@@ -195,7 +210,7 @@ class ConfigEngine:
 
     def _locate(self, request: ReadRequest) -> tuple[World, Head, Target]:
         world = self._caught_up(request.seen) if request.seen else self.world
-        return world, *self._targets.locate(world, request.service, request.envs, request.label)
+        return world, *self._targets.locate(world, request.service, request.envs, request.label, request.at)
 
     def _body(self, request: ReadRequest, current: Current) -> bytes:
         target = current.resolution.target

@@ -11,9 +11,10 @@ from app.engine.loader import Trees
 from app.engine.touched import Touched, concerns_all, in_slices, looking
 from app.engine.world import World, world_of
 from app.errors import BusUnavailable, RepositoryUnavailable
-from app.model import Stale, StaleReason, Target
+from app.model import SecretPath, Stale, StaleReason, Target
 from app.notify import Cursor, CursorStore, HeadsFile, HostState, Rev, now_text
 from app.repository import GitConfigBackend
+from app.secrets import Known
 
 #: Pauses between two words to the puller that Redis has lost something, in seconds: the first, doubled up to the last
 #: for a Redis that takes no writes.
@@ -39,6 +40,7 @@ class Installer:
         prepare: Callable[[World, Target], None],
         on_behind: Callable[[Rev | None], object],
         on_installed: Callable[[World, float, int], None],
+        on_rotated: Callable[[SecretPath, Known], None] = lambda _path, _known: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -50,6 +52,7 @@ class Installer:
         self._prepare = prepare
         self._on_behind = on_behind
         self._on_installed = on_installed
+        self._on_rotated = on_rotated
         self._clock = clock
         self._asked_for: Rev | None = None
         self._seen: Rev | None = None
@@ -80,6 +83,7 @@ class Installer:
         woken = self._install(former, world)
         seconds = time.perf_counter() - started
         if former is not None:
+            self._note_rotations(former, world)
             self._look_again(former, world)
         self._on_installed(world, seconds, woken)
         return True
@@ -184,3 +188,9 @@ class Installer:
             for target in in_slices(recent):
                 if changed is None or not changed.isdisjoint(self._engine.inputs(target)):
                     look(world, target)
+
+    def _note_rotations(self, former: World, world: World) -> None:
+        """What another host has announced; what this one has is noted already."""
+        for path, known in world.secrets.items():
+            if former.secrets.get(path, known) != known:
+                self._on_rotated(path, known)

@@ -7,11 +7,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Protocol
 
 from app.cache import LocalCache, SharedCache
-from app.effective import LOADER_VERSION, Candidate, MapTree, candidates, decode, encode, expand, fold, ordered, parse
-from app.errors import BadConfiguration
+from app.effective import (
+    LOADER_VERSION,
+    Candidate,
+    MapTree,
+    candidates,
+    decode,
+    encode,
+    expand,
+    fold,
+    ordered,
+    parse,
+    schema_paths,
+)
+from app.engine.schemas import Blobs, SchemaProblem, Schemas, SchemaSet
+from app.errors import BadConfiguration, SchemaViolation
 from app.model import Blob, Effective, Source, Target, Tree
 from app.repository import BlobTooLarge, GitConfigBackend, ObjectLost
 
@@ -27,13 +39,20 @@ class _Broken:
     path: str
     line: int | None
     reason: str
+    rule: tuple[str, str] | None = None  # schema and key, of a SchemaViolation
+
+    def failure(self) -> BadConfiguration:
+        if self.rule is not None:
+            return SchemaViolation(self.path, self.line, self.reason, *self.rule)
+        return BadConfiguration(self.path, self.line, self.reason)
 
 
 class Trees:
     """The trees of the commits in use, each new one made from one at hand by its difference. Thread-safe."""
 
-    def __init__(self, repository: GitConfigBackend, capacity: int = 16) -> None:
+    def __init__(self, repository: GitConfigBackend, schemas: Schemas, capacity: int = 16) -> None:
         self._repository = repository
+        self._schemas = schemas
         self._trees: LocalCache[str, Tree] = LocalCache(capacity)
         self._latest: Tree | None = None
         self._reading = Lock()  # held while Git is asked, so that each tree is read once however many want it
@@ -54,6 +73,7 @@ class Trees:
     def advance(self, old: str, new: str) -> frozenset[str] | None:
         """Make the tree of `new` ready and tell the paths in which it differs from `old`.
 
+        With them the schemas that lean on a schema which differs: whom they hold for is touched too.
         None when `old` is nowhere any more (rewritten away, and the mirror made anew): then any path may differ.
         """
         try:
@@ -64,17 +84,11 @@ class Trees:
         with self._reading:
             tree, changed = self._repository.advance(base, new)
             self._keep(tree)
-        return changed
+        return changed | self._schemas.touched(base.blobs, tree.blobs, changed)
 
     def _keep(self, tree: Tree) -> None:
         self._trees.put(tree.commit, tree)
         self._latest = tree
-
-
-class Blobs(Protocol):
-    """Where the content of files is read by id: the repository, or what is staged beside it."""
-
-    def blob(self, blob_id: str, *, limit: int) -> bytes: ...
 
 
 class Loader:
@@ -84,6 +98,7 @@ class Loader:
         self,
         repository: Blobs,
         shared: SharedCache,
+        schemas: Schemas,
         *,
         search_paths: Sequence[str],
         on_lookup: Callable[[str, bool], None],
@@ -91,6 +106,7 @@ class Loader:
     ) -> None:
         self._repository = repository
         self._shared = shared
+        self._schemas = schemas
         self._search_paths = tuple(search_paths)
         self._on_lookup = on_lookup
         self._on_resolved = on_resolved
@@ -103,6 +119,7 @@ class Loader:
         )
         self._candidates: LocalCache[Target, tuple[Candidate, ...]] = LocalCache(4096)
         self._own: LocalCache[Target, frozenset[str]] = LocalCache(4096)
+        self._unapplied: LocalCache[str, tuple[SchemaProblem, ...]] = LocalCache(4096)
 
     def candidates(self, target: Target) -> tuple[Candidate, ...]:
         """Every file that would configure the target, strongest first, absent ones too."""
@@ -126,29 +143,56 @@ class Loader:
         return any(path in tree.blobs for path in self.own_paths(target))
 
     def load(self, target: Target, tree: Tree) -> Effective:
-        """The Effective of `target` at the tree's commit. Raises BadConfiguration, RepositoryUnavailable.
+        """The Effective of `target` at the tree's commit, valid by its schemas.
 
-        The result depends on nothing but the target's coordinates and the content of its files, which is its key in
-        the caches; so it is shared by all commits, workers and hosts that hold the same files.
+        Raises BadConfiguration (SchemaViolation), RepositoryUnavailable. The result depends on nothing but the target's
+        coordinates and the content of its files and schemas, which is its key in the caches; so it is shared by all
+        commits, workers and hosts that hold the same files.
         """
-        files = [(each.path, tree.blobs[each.path]) for each in self.candidates(target) if each.path in tree.blobs]
-        key = _content_key(target, files)
-        known = self._folded.get(key)
+        return self._loaded(target, tree)[1]
+
+    def unapplied(self, target: Target, tree: Tree) -> tuple[SchemaProblem, ...]:
+        """The schemas of `target` that cannot be applied, and why. Empty when its files are wrong by themselves."""
+        try:
+            key, effective = self._loaded(target, tree)
+        except BadConfiguration:
+            return self._schemas.of(target.service, tree.blobs).problems
+        known = self._unapplied.get(key)
         if known is None:
-            known = self._found_or_folded(key, target, files)
-            self._folded.put(key, known)
-        if isinstance(known, _Broken):
-            raise BadConfiguration(known.path, known.line, known.reason)
+            known = self._schemas.of(target.service, tree.blobs).check(effective)
+            self._unapplied.put(key, known)
         return known
 
-    def _found_or_folded(self, key: str, target: Target, files: Sequence[tuple[str, Blob]]) -> Effective | _Broken:
+    def inputs(self, target: Target) -> tuple[str, ...]:
+        """Every path whose change can change this target, absent files and its schemas too."""
+        return (*(candidate.path for candidate in self.candidates(target)), *schema_paths(target.service))
+
+    def inputs_at(self, target: Target, tree: Tree) -> tuple[str, ...]:
+        """The same with the schemas that its schemas lean on at this commit."""
+        return tuple(dict.fromkeys((*self.inputs(target), *self._schemas.of(target.service, tree.blobs).paths)))
+
+    def _loaded(self, target: Target, tree: Tree) -> tuple[str, Effective]:
+        files = [(each.path, tree.blobs[each.path]) for each in self.candidates(target) if each.path in tree.blobs]
+        schemas = self._schemas.of(target.service, tree.blobs)
+        key = _content_key(target, files, schemas)
+        known = self._folded.get(key)
+        if known is None:
+            known = self._found_or_folded(key, target, files, schemas)
+            self._folded.put(key, known)
+        if isinstance(known, _Broken):
+            raise known.failure()
+        return key, known
+
+    def _found_or_folded(
+        self, key: str, target: Target, files: Sequence[tuple[str, Blob]], schemas: SchemaSet
+    ) -> Effective | _Broken:
         """Other workers are asked only where that saves reading a file: folding costs less than the asking."""
         if all(self._sources.holds((blob.id, path)) for path, blob in files):
-            return self._folded_anew(target, files)
+            return self._folded_anew(key, target, files, schemas)
         shared = self._from_shared(key)
         if shared is not None:
             return shared
-        folded = self._folded_anew(target, files)
+        folded = self._folded_anew(key, target, files, schemas)
         if isinstance(folded, Effective):
             self._shared.put(key, encode(folded))
         return folded
@@ -158,11 +202,16 @@ class Loader:
         self._on_lookup("shared", data is not None)
         return decode(data) if data is not None else None
 
-    def _folded_anew(self, target: Target, files: Sequence[tuple[str, Blob]]) -> Effective | _Broken:
+    def _folded_anew(
+        self, key: str, target: Target, files: Sequence[tuple[str, Blob]], schemas: SchemaSet
+    ) -> Effective | _Broken:
         started = time.perf_counter()
         try:
             sources = ordered([self._parsed(path, blob) for path, blob in files])
             effective = fold(sources, target.envs, expanded=self._expanded)
+            self._unapplied.put(key, schemas.check(effective))
+        except SchemaViolation as bad:
+            return _Broken(bad.path, bad.line, bad.reason, (bad.schema, bad.key))
         except BadConfiguration as bad:
             return _Broken(bad.path, bad.line, bad.reason)
         self._on_resolved(time.perf_counter() - started)
@@ -191,11 +240,12 @@ class Loader:
         return sources
 
 
-def _content_key(target: Target, files: Sequence[tuple[str, Blob]]) -> str:
+def _content_key(target: Target, files: Sequence[tuple[str, Blob]], schemas: SchemaSet) -> str:
     parts = [
         str(LOADER_VERSION),
         target.service,
         target.env,
         *(f"{path}\0{blob.mode} {blob.id}" for path, blob in files),
+        *schemas.content,
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

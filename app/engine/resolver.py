@@ -18,7 +18,7 @@ from app.engine.loader import Loader, Trees
 from app.engine.vault_in import Denied, SecretReader, Secrets
 from app.engine.world import Head, World
 from app.errors import BadConfiguration, ConfigServerError, SecretRefused, SecretsUnavailable, Unprocessable
-from app.model import Effective, Json, RefKind, Stale, StaleReason, Target, View
+from app.model import Effective, Json, RefKind, Stale, StaleReason, Target, Tree, View
 from app.notify import Announced, Hold, Rev
 from app.repository import GitConfigBackend, ObjectLost
 from app.secrets.flight import SingleFlight
@@ -141,6 +141,13 @@ class Resolver:
         """The targets that this worker serves from an older version, and why."""
         return {each.target: each.stale[0] for each in self._served.values() if each.stale}
 
+    def served(self) -> list[Target]:
+        """The targets that this worker has served or tried to, as far as it remembers."""
+        return [
+            *(each.target for each in self._served.values()),
+            *(target for (target, *_), _ in self._refused.names()),
+        ]
+
     def recent(self, label: str) -> list[Target]:
         """The targets of a label that this worker has served, as far as it remembers."""
         return [each.target for each in self._served.values() if each.target.label == label]
@@ -161,7 +168,14 @@ class Resolver:
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         """Every path whose change can change this target, absent files too."""
-        return tuple(candidate.path for candidate in self._loader.candidates(target))
+        return self._loader.inputs(target)
+
+    def effective_at(self, target: Target, tree: Tree, *, protected: bool) -> Effective:
+        """The target in a tree, as far as Vault need not be asked. Raises BadConfiguration, SecretRefused."""
+        effective = self._loader.load(target, tree)
+        if protected:
+            self._reader.check(effective, target)
+        return effective
 
     def _with_current_secrets(self, remembered: _Remembered, world: World) -> Resolution | None:
         """It with its secrets as announced now; None when they cannot be had and the long way must be gone."""
@@ -207,13 +221,12 @@ class Resolver:
         self._served.put(resolution.target, resolution)
 
     def _at(self, world: World, head: Head, target: Target, commit: str, *, protected: bool) -> Resolution:
-        effective = self._loader.load(target, self._trees.at(commit))
+        effective = self.effective_at(target, self._trees.at(commit), protected=protected)
         if not protected:
             unresolved = tuple(key for keys in effective.references.values() for key in keys)
             secrets = Secrets({})
         else:
             unresolved = ()
-            self._reader.check(effective, target)
             secrets = self._reader.read(effective, world.secrets)
         etag = self._etag(effective, secrets)
         resolution = Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved)
@@ -242,7 +255,8 @@ class Resolver:
         """Announced heads first, newest first: all hosts know the same ones. Then the history of the files."""
         yield from head.former
         tried = {former.commit for former in head.former}
-        for commit in self._repository.first_parents(head.commit, self.inputs(target), limit=LAST_GOOD_DEPTH):
+        inputs = self._loader.inputs_at(target, self._trees.at(head.commit))
+        for commit in self._repository.first_parents(head.commit, inputs, limit=LAST_GOOD_DEPTH):
             if commit not in tried:
                 yield Announced(commit, "")
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import structlog
 
 from app.errors import BusUnavailable
+from app.model import SecretPath
 from app.notify import CursorStore
 from app.secrets import Known, VersionWatch
 
@@ -23,12 +24,19 @@ class SecretWatch:
     """
 
     def __init__(
-        self, watch: VersionWatch, store: CursorStore, keep_alive: Callable[[], None], *, interval: float
+        self,
+        watch: VersionWatch,
+        store: CursorStore,
+        keep_alive: Callable[[], None],
+        *,
+        interval: float,
+        on_rotated: Callable[[SecretPath, Known], None],
     ) -> None:
         self._watch = watch
         self._store = store
         self._keep_alive = keep_alive
         self._interval = interval
+        self._on_rotated = on_rotated
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._active = False
@@ -56,9 +64,15 @@ class SecretWatch:
             seen = self._watch.observe(known)
             changed = {path: _new_life(known[path], now) for path, now in seen.changed.items()}
             moved = {**changed, **{path: replace(known[path], gone=True) for path in seen.gone}}
-            return sum(self._store.rotate(cursor.rev.epoch, path, known[path], now) for path, now in moved.items())
+            return sum(self._rotate(cursor.rev.epoch, path, known[path], now) for path, now in moved.items())
         except BusUnavailable:
             return 0  # looked at again in the next round
+
+    def _rotate(self, epoch: str, path: SecretPath, before: Known, after: Known) -> bool:
+        announced = self._store.rotate(epoch, path, before, after)
+        if announced:
+            self._on_rotated(path, after)
+        return announced
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):

@@ -20,16 +20,22 @@ class Targets:
         self._secret_labels = tuple(secret_labels)
         # Reachability asks Git, so it is remembered per revision: a branch that goes takes its commits with it.
         self._reachable: LocalCache[tuple[str, str], bool] = LocalCache(1024)
+        self._stood: LocalCache[tuple[str, int], str] = LocalCache(1024)
         self._ancestors: LocalCache[tuple[str, str], bool] = LocalCache(1024)
 
-    def locate(self, world: World, service: str, envs: tuple[str, ...], label: str | None) -> tuple[Head, Target]:
+    def locate(
+        self, world: World, service: str, envs: tuple[str, ...], label: str | None, at: int | None = None
+    ) -> tuple[Head, Target]:
         """The head of the label and the target with the label's name filled in. Raises UnknownTarget, UnknownLabel.
 
-        RepositoryUnavailable when it is the default label that is not there.
+        With `at` (Unix seconds): of the commit at which the label stood then, by the committers' times along first
+        parents, as if that commit had been asked for. RepositoryUnavailable when the default label is not there.
         """
         if self._envs:
             self._check_names(service, envs)
         head = self.head(world, label)
+        if at is not None:
+            head = self._stood_at(world, head, at)
         return head, Target(service, envs, head.label)
 
     def is_protected(self, world: World, head: Head) -> bool:
@@ -60,6 +66,18 @@ class Targets:
         if COMMIT.fullmatch(name) and self._is_reachable(world, name):
             return Head(name, RefKind.COMMIT, name, "")
         raise UnknownLabel("no branch, tag or reachable commit has this name")
+
+    def _stood_at(self, world: World, head: Head, at: int) -> Head:
+        key = (head.commit, at)
+        commit = self._stood.get(key)
+        if commit is None:
+            commit = self._repository.stood_at(head.commit, at)
+            self._stood.put(key, commit)
+        if not commit:
+            raise UnknownLabel("the label has no commit of that time")
+        self._reachable.put((str(world.rev), commit), True)
+        self._ancestors.put((commit, head.commit), True)
+        return Head(commit, RefKind.COMMIT, commit, "")
 
     def _is_reachable(self, world: World, commit: str) -> bool:
         key = (str(world.rev), commit)

@@ -16,9 +16,12 @@ from app.secrets import Known, PathPolicy, SecretDenied, SecretStore, value_of
 class Versions:
     """What the workers agree on about secrets' versions, through the cursor. Silent while nobody can be asked."""
 
-    def __init__(self, store: CursorStore, epoch: Callable[[], str]) -> None:
+    def __init__(
+        self, store: CursorStore, epoch: Callable[[], str], on_rotated: Callable[[SecretPath, Known], None]
+    ) -> None:
         self._store = store
         self._epoch = epoch
+        self._on_rotated = on_rotated
 
     def adopt(self, path: SecretPath, found: Known) -> Known | None:
         """The agreed version of a path that nobody has announced; None when nobody can be asked now."""
@@ -30,7 +33,8 @@ class Versions:
     def rotate(self, path: SecretPath, before: Known, after: Known) -> None:
         """Tell the others of a change seen here; losing this call costs one round of the version watch."""
         with suppress(BusUnavailable):
-            self._store.rotate(self._epoch(), path, before, after)
+            if self._store.rotate(self._epoch(), path, before, after):
+                self._on_rotated(path, after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,8 @@ class LocalPresence:
         return self._records.get(connection)
 
     def acknowledge(self, connection: str, topic: str, said: dict[str, str]) -> None:
-        self._acks.setdefault(connection, {})[topic] = said
+        acks = self._acks.setdefault(connection, {})
+        acks[topic] = _after(acks.get(topic), said)
 
     def write(self, records: Iterable[dict[str, Any]], gone: Iterable[str]) -> None:
         for name in gone:
@@ -110,8 +111,13 @@ class RedisPresence:
         return record if record.get("v") == 1 else None
 
     def acknowledge(self, connection: str, topic: str, said: dict[str, str]) -> None:
-        text = json.dumps({"topic": topic, **said})
-        self._quietly(lambda client: client.hset(self._acks, f"{connection} {topic}", text))
+        def note(client: Any) -> None:
+            name = f"{connection} {topic}"
+            before = client.hget(self._acks, name)
+            now = _after(json.loads(before) if before else None, said)
+            client.hset(self._acks, name, json.dumps({"topic": topic, **now}))
+
+        self._quietly(note)
 
     def write(self, records: Iterable[dict[str, Any]], gone: Iterable[str]) -> None:
         texts = {record["id"]: json.dumps(record) for record in records}
@@ -240,7 +246,7 @@ class Presence:
         """What the client did with a change; of topics that it does not subscribe to nothing is kept."""
         known = self._connections.get(connection)
         if known is not None and ack.topic in known.topics:
-            known.acks[ack.topic] = _said(ack)
+            known.acks[ack.topic] = _after(known.acks.get(ack.topic), _said(ack))
             self._touch(connection)
 
     def acknowledge_for(self, connection: str, subject: str, ack: Ack) -> bool:
@@ -302,6 +308,14 @@ class Presence:
                     self.flush(everything=everything)
             except Exception:  # the loop must outlive whatever a flush did not foresee; it is logged with its stack
                 log.exception("presence.failed")
+
+
+def _after(before: dict[str, str] | None, said: dict[str, str]) -> dict[str, str]:
+    """An ack that follows another: who rejects goes on with what it applied before."""
+    if before is None or said["status"] != "rejected":
+        return said
+    applied = before["etag"] if before["status"] == "applied" else before.get("applied")
+    return {**said, "applied": applied} if applied else said
 
 
 def _said(ack: Ack) -> dict[str, str]:

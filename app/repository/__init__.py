@@ -7,7 +7,9 @@ commit start no process. No text of Git's leaves this folder, as it may name URL
 from app.repository.backend import GitConfigBackend
 from app.repository.environment import GitCredentials, protocol_of
 from app.repository.errors import BlobTooLarge, HeadMoved, ObjectLost, PushUncertain
+from app.repository.history import HistoryFile
 from app.repository.lock import MirrorLock
+from app.repository.past import Past, past_of
 from app.repository.writer import Author, Draft, GitWriter, NewFile
 
 __all__ = [
@@ -18,9 +20,12 @@ __all__ = [
     "GitCredentials",
     "GitWriter",
     "HeadMoved",
+    "HistoryFile",
     "MirrorLock",
     "NewFile",
     "ObjectLost",
+    "Past",
     "PushUncertain",
+    "past_of",
     "protocol_of",
 ]

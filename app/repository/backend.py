@@ -12,7 +12,9 @@ from app.repository import parse
 from app.repository.commands import Commands
 from app.repository.environment import GitCredentials, protocol_of, reader_environment
 from app.repository.errors import GitFailed, ObjectLost
+from app.repository.history import LISTING, HistoryFile
 from app.repository.mirror import MirrorDirectory
+from app.repository.past import Step, steps_of
 from app.repository.pins import Pins
 from app.repository.puller import FOR_EACH_REF, Puller
 from app.repository.reader import ObjectReader
@@ -29,8 +31,8 @@ class GitConfigBackend:
     one or two. Ids are 40 hex digits, else ValueError; nothing else reaches Git as a revision. Every method raises
     RepositoryUnavailable when there is no clone or Git fails.
 
-    `directory` belongs to this class alone. `timeout` bounds every command, `clone_timeout` the first clone and
-    maintenance; both in seconds. `clock` gives Unix seconds.
+    `directory`, and `directory`-history.db beside it, belong to this class alone. `timeout` bounds every command,
+    `clone_timeout` the first clone and maintenance; both in seconds. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class GitConfigBackend:
         self._commands = Commands(url, self._mirror, credentials=credentials, timeout=timeout)
         self._reader = ObjectReader(self._mirror.current, reader_environment)
         self._puller = Puller(self._mirror, self._commands, timeout=timeout, clone_timeout=clone_timeout)
+        self.history = HistoryFile(directory.with_name(f"{directory.name}-history.db"), self._commands)
         self._pins = Pins(self._mirror, self._commands, clock)
 
     def open(self) -> None:
@@ -154,14 +157,31 @@ class GitConfigBackend:
 
         `paths` are literal, files or folders; what cannot be a path in Git is passed over.
         """
-        possible = [path for path in paths if _can_be_a_path(path)]
-        if not possible or limit < 1:
+        question = _line_question(commit, paths)
+        if question is None or limit < 1:
             return []
-        question = "\n".join([_checked(commit), "--", *possible, ""]).encode("utf-8", "surrogatepass")
-        # By standard input, so that no outside string is an argument and their number does not matter.
         arguments = ("rev-list", "--first-parent", f"--max-count={limit + 1}", "--stdin")
         touching = self._commands.local(*arguments, stdin=question).output.decode("ascii").split()
         return [found for found in touching if found != commit][:limit]
+
+    def line(self, commit: str, paths: Sequence[str], *, limit: int) -> list[Step]:
+        """At most `limit` commits along first parents, `commit` itself too, that touch one of `paths`, newest first.
+
+        Asks Git, which walks all of the history: for who does not find it in `history`.
+        """
+        question = _line_question(commit, paths)
+        if question is None:
+            return []
+        arguments = ("log", "--stdin", "--first-parent", f"--max-count={limit}", *LISTING)
+        return list(steps_of(self._commands.local(*arguments, stdin=question).output))
+
+    def stood_at(self, commit: str, seconds: int) -> str:
+        """The newest commit on the line of `commit` that was committed by then (Unix seconds); "" if there is none."""
+        known = self.history.stood_at(commit, seconds)
+        if known is not None:
+            return known
+        arguments = ("rev-list", "--first-parent", "--max-count=1", f"--until=@{int(seconds)}", _checked(commit))
+        return self._commands.local(*arguments).output.decode("ascii").strip()
 
     def _objects(self, commit: str, *arguments: str) -> bytes:
         """The output of a command that reads trees; a failure of it is a lost object."""
@@ -197,6 +217,14 @@ def _checked(object_id: str) -> str:
     if not COMMIT.fullmatch(object_id):
         raise ValueError("an object id has 40 hexadecimal digits")
     return object_id
+
+
+def _line_question(commit: str, paths: Sequence[str]) -> bytes | None:
+    """By standard input, so that no outside string is an argument and their number does not matter."""
+    possible = [path for path in paths if _can_be_a_path(path)]
+    if not possible:
+        return None
+    return "\n".join([_checked(commit), "--", *possible, ""]).encode("utf-8", "surrogatepass")
 
 
 def _can_be_a_path(path: str) -> bool:

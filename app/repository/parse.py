@@ -98,7 +98,8 @@ def commit(commit_id: str, content: bytes) -> Commit:
     encoding = _text(headers.get(b"encoding", b"utf-8")) or "utf-8"
     author = _decoded(headers.get(b"author", b"").rpartition(b"> ")[0] + b">", encoding)
     seconds = headers.get(b"committer", b"").rpartition(b"> ")[2].split(b" ")[0]
-    return Commit(commit_id, author, _rfc3339(seconds), _decoded(message, encoding).strip("\n"))
+    signed = b"gpgsig" in headers or b"gpgsig-sha256" in headers
+    return Commit(commit_id, author, _rfc3339(seconds), _decoded(message, encoding).strip("\n"), signed)
 
 
 def _rfc3339(seconds: bytes) -> str:

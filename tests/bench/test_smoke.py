@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import churn
+from bench import churn, history
 from bench.fanout import Plan, measure
 from bench.measure import Row, spread, written
 from bench.wire import cut_events, cut_frames, events, text_frame, websocket
@@ -36,6 +36,13 @@ def test_two_hundred_streams_come_and_go_without_a_trace() -> None:
     assert rows["streams left"] == 0
     assert rows["descriptors left"] <= 2, "a connection of a pool may have come"
     assert rows["memory left each"] < 20
+
+
+@pytest.mark.slow
+def test_the_first_page_of_a_history_comes_from_what_is_kept(tmp_path: Path) -> None:
+    found = history.measure(tmp_path, history.Plan(commits=300, files=500, services=50, pages=5))
+    assert min(found.shown) > 3
+    assert max(found.first) < GROSS_RATIO * history.BOUND
 
 
 def test_messages_are_cut_wherever_the_network_cuts_them() -> None:

@@ -1,0 +1,80 @@
+"""/v1/admin/status, /problems, /instances: how the server and its clients are, as far as the caller may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Blueprint, g, request
+from flask.typing import ResponseReturnValue
+
+from app.access import Access
+from app.blueprints.schemas import InstancesQuery, NoQuery, load_query
+from app.engine import ConfigEngine, Instances, Problem, Problems, World, totals
+from app.model import Target
+from app.observability import Health
+
+_NONE, _INSTANCES_QUERY = NoQuery(), InstancesQuery()
+
+
+def blueprint(
+    engine: ConfigEngine, problems: Problems, instances: Instances, access: Access, health: Health
+) -> Blueprint:
+    routes = Blueprint("overview", __name__, url_prefix="/v1/admin")
+
+    def is_visible(target: Target) -> bool:
+        return access.view(g.principal, target.service, target.envs) is not None
+
+    def found(world: World) -> tuple[list[Target], list[Problem]]:
+        """The targets that somebody asks for or follows and the caller may see, and what is wrong with them."""
+        targets = list(filter(is_visible, {*engine.known(), *instances.targets()}))
+        return targets, problems.among(world, targets)
+
+    def status() -> ResponseReturnValue:
+        load_query(_NONE, request.args)
+        world = engine.world
+        targets, wrong = found(world)
+        head = world.heads.get(world.default_label)
+        return {
+            **health.report(),
+            "rev": str(world.rev),
+            "label": world.default_label,
+            "head": head.commit if head else None,
+            "since": head.at if head else None,
+            "stale": [each.as_json() for each in world.stale],
+            "targets": {"known": len(targets), **_counted(wrong)},
+            "instances": totals(instances.all(world, is_visible)),
+        }
+
+    def list_problems() -> ResponseReturnValue:
+        load_query(_NONE, request.args)
+        return {"problems": [each.as_json() for each in found(engine.world)[1]]}
+
+    def list_instances() -> ResponseReturnValue:
+        query = load_query(_INSTANCES_QUERY, request.args)
+
+        def is_wanted(target: Target) -> bool:
+            named = query.get("service") in (None, target.service) and query.get("env") in (None, target.env)
+            return named and is_visible(target)
+
+        known = instances.all(engine.world, is_wanted)
+        behind = query.get("behind")
+        shown = [each for each in known if behind is None or each.behind is behind]
+        start, end = query["offset"], query["offset"] + query["limit"]
+        return {
+            "totals": totals(known),
+            "instances": [each.as_json() for each in shown[start:end]],
+            "next": end if end < len(shown) else None,
+        }
+
+    views: dict[str, Callable[[], ResponseReturnValue]] = {
+        "status": status,
+        "problems": list_problems,
+        "instances": list_instances,
+    }
+    for name, view in views.items():
+        routes.get(f"/{name}", endpoint=name)(view)
+    return routes
+
+
+def _counted(problems: list[Problem]) -> dict[str, int]:
+    return {kind: sum(each.kind == kind for each in problems) for kind in ("held_back", "failing")}
