@@ -45,6 +45,7 @@ from app.engine import (
     Trees,
     Versions,
     World,
+    cursor_of,
     looking,
 )
 from app.follower import Follower
@@ -372,7 +373,7 @@ class Services:
             pin_days=self.settings.pin_days,
             on_history=self._on_history,
             on_fetched=self._on_fetched,
-            installed=lambda: self.engine.world.rev if self.engine.installed else None,
+            installed=lambda: cursor_of(self.engine.world) if self.engine.installed else None,
         )
 
     @cached_property
@@ -459,7 +460,7 @@ class Services:
             is_revoked=self.revocations.is_revoked,
             heartbeat=self.timings.heartbeat,
             limits=self.stream_limits,
-            on_pushed=self.metrics.count_pushed,
+            on_pushed=self.metrics.note_pushed,
             on_delivered=self._on_delivered,
             on_denied=self._on_stream_denied,
         )
@@ -470,7 +471,7 @@ class Services:
 
     @cached_property
     def stream_loop(self) -> StreamLoop:
-        return StreamLoop()
+        return StreamLoop(on_idle=self.metrics.settle)
 
     @cached_property
     def stream_limits(self) -> StreamLimits:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, after_this_request, g, request
 from flask_sock import Sock
 from simple_websocket import Server
 
@@ -31,6 +32,7 @@ from app.streams import (
 
 #: Options of flask-sock, and the endpoints whose duration is no latency.
 SERVER_OPTIONS = handover.SERVER_OPTIONS
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 ENDPOINTS = ("stream.websocket", "stream.events")
 
 
@@ -47,7 +49,7 @@ def blueprint(policy: StreamPolicy, loop: StreamLoop, metrics: Metrics) -> Bluep
             raise Overloaded("this worker holds as many streams as it may", retry_after=2)
         policy.engine.world  # noqa: B018 - raises RepositoryUnavailable before the first clone
         if _transport() == "websocket":
-            _check_subprotocol()
+            _check_handshake()
             handover.prepare(request.environ)
             g.place = _Place("websocket", policy, loop, metrics)
 
@@ -248,10 +250,23 @@ def _check_origin(allowed: frozenset[str]) -> None:
         raise Forbidden("this origin may not connect")
 
 
-def _check_subprotocol() -> None:
+def _check_handshake() -> None:
+    """What wsproto lets pass (RFC 6455, 4.2.1), and our subprotocol. A wrong version is told the right one (4.4)."""
+    if request.method != "GET" or request.environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
+        raise BadInput("method", "a WebSocket is opened by GET of HTTP/1.1")
+    if request.headers.get("Sec-WebSocket-Version") != "13":
+        after_this_request(_tell_version)
+        raise BadInput("Sec-WebSocket-Version", "must be 13")
+    if not _KEY.fullmatch(request.headers.get("Sec-WebSocket-Key", "")):
+        raise BadInput("Sec-WebSocket-Key", "must be 16 bytes in base64")
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     if SUBPROTOCOL not in (name.strip() for name in offered.split(",")):
         raise BadInput("Sec-WebSocket-Protocol", f"must offer {SUBPROTOCOL}")
+
+
+def _tell_version(response: Response) -> Response:
+    response.headers["Sec-WebSocket-Version"] = "13"
+    return response
 
 
 def _transport() -> str:

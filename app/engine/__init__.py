@@ -15,7 +15,7 @@ from app.engine.secret_watch import SecretWatch
 from app.engine.targets import Targets
 from app.engine.touched import Touched, looking
 from app.engine.vault_in import SecretReader, Versions
-from app.engine.world import Head, World
+from app.engine.world import Head, World, cursor_of
 
 __all__ = [
     "FORMAT_NAMES",
@@ -38,5 +38,6 @@ __all__ = [
     "Trees",
     "Versions",
     "World",
+    "cursor_of",
     "looking",
 ]

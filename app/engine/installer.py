@@ -24,7 +24,8 @@ BEHIND_SECONDS = 2.0
 
 class Installer:
     """`follow` is one unit of work, called by one thread at a time. `touched` finds what a move changes; `on_behind`
-    asks for a fetch; `prepare` writes beforehand what followers will be told of a target."""
+    asks for a fetch, and is told the highest shared rev that was installed here; `prepare` writes beforehand what
+    followers will be told of a target."""
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Installer:
         *,
         touched: Touched,
         prepare: Callable[[World, Target], None],
-        on_behind: Callable[[], object],
+        on_behind: Callable[[Rev | None], object],
         on_installed: Callable[[World, float, int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,6 +52,7 @@ class Installer:
         self._on_installed = on_installed
         self._clock = clock
         self._asked_for: Rev | None = None
+        self._seen: Rev | None = None
         self._missing_since: float | None = None
         self._mend_at, self._mend_pause = float("-inf"), MEND_FIRST
 
@@ -86,31 +88,32 @@ class Installer:
         """Ask for a fetch, once per revision that is missing: what comes later comes by the ordinary poll."""
         if rev != self._asked_for:
             self._asked_for = rev
-            self._on_behind()
+            self._on_behind(self._seen)
 
     def _believed(self, host: HostState | None) -> Cursor | None:
         """The shared cursor, unless it is away or has lost something that was seen here: then the host's own.
 
         While the puller numbers for this host alone its word counts, until it has announced to Redis what moved in
-        between: else a head would go back for a moment. Nothing older of the same epoch is ever installed.
+        between: else a head would go back for a moment. None that is less than what was installed here is believed.
         """
         try:
             shared = self._store.read()
         except BusUnavailable:
             return self._of_host(host)
-        if shared is not None and host is None and not self._is_older(shared):
-            return shared
-        if host is None:
-            return None
-        alone = host.cursor.rev.is_host_local
-        if shared is None or alone or shared.is_behind(host.seen) or self._is_older(shared):
+        lost = shared is None or shared.is_behind(self._seen) or (host is not None and shared.is_behind(host.seen))
+        if host is not None and (lost or host.cursor.rev.is_host_local):
             self._ask_to_mend(host)
             return self._of_host(host)
         self._mend_pause = MEND_FIRST
-        return shared
+        return None if lost else shared
 
     def _of_host(self, host: HostState | None) -> Cursor | None:
-        return host.cursor if host and not self._is_older(host.cursor) else None
+        """What the puller knew last, which was before its last fetch: less, perhaps, than what came here since."""
+        if host is None:
+            return None
+        cursor = host.cursor
+        less = self._is_older(cursor) if cursor.rev.is_host_local else cursor.is_behind(self._seen)
+        return None if less else cursor
 
     def _ask_to_mend(self, host: HostState) -> None:
         """Redis answers, and lacks what this host knows: its puller tells it, and need not wait for its poll to do so.
@@ -121,7 +124,7 @@ class Installer:
         if host.git_failing_since is None and now >= self._mend_at:
             self._mend_at = now + self._mend_pause
             self._mend_pause = min(2 * self._mend_pause, MEND_LAST)
-            self._on_behind()
+            self._on_behind(self._seen)
 
     def _is_older(self, cursor: Cursor) -> bool:
         if not self._engine.installed:
@@ -165,6 +168,8 @@ class Installer:
         for target in in_slices(moved):
             self._prepare(world, target)
         self._engine.swap(world)
+        if not world.rev.is_host_local:
+            self._seen = max(world.rev, self._seen or world.rev, key=Rev.rank)
         fresh = set(notifier.since(moment))  # who has subscribed meanwhile may have read the former world
         notifier.unsettle(moved | fresh if former and concerns_all(former, world) else fresh)
         return notifier.wake(moved | fresh)

@@ -62,7 +62,7 @@ class Puller:
         pin_days: float,
         on_history: OnHistory,
         on_fetched: OnFetched,
-        installed: Callable[[], Rev | None],
+        installed: Callable[[], Cursor | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._repository = repository
@@ -133,7 +133,7 @@ class Puller:
     def _tell_this_host(self, refs: Refs) -> tuple[Outcome, Cursor | None]:
         """While Redis is away: the same heads, numbered by this host alone."""
         if self._alone is None:
-            known = self._state.cursor if self._state else self._seed(None, refs)
+            known = self._known() or self._seed(None, refs)
             self._alone = LocalCursorStore(replace(known, rev=Rev(host_epoch(), 1)))
         before = self._alone.read()
         outcome = self._announce(self._alone, before, refs) if before else Outcome.AGAIN
@@ -151,11 +151,20 @@ class Puller:
 
     @property
     def _seen(self) -> Rev | None:
-        """The highest shared rev that this host knows of: written down, or installed from a word of another host."""
-        written, installed = self._state.seen if self._state else None, self._installed()
-        if installed is None or installed.is_host_local:
+        """The highest shared rev that this host knows of: written down, installed here from a word of another host, or
+        seen by another worker that asks for help."""
+        installed = self._installed()
+        revs = [self._state.seen if self._state else None, self._hints.seen(), installed.rev if installed else None]
+        return max((rev for rev in revs if rev and not rev.is_host_local), key=Rev.rank, default=None)
+
+    def _known(self) -> Cursor | None:
+        """What this host knew last: written down after a fetch, or installed since from a word of another host."""
+        written, installed = self._state.cursor if self._state else None, self._installed()
+        if written is None or installed is None:
+            return written or installed
+        if written.rev.is_host_local or installed.rev.is_host_local:
             return written
-        return max(written, installed, key=Rev.rank) if written else installed
+        return installed if written.is_behind(installed.rev) else written
 
     def _announce(self, store: CursorStore, before: Cursor, refs: Refs) -> Outcome:
         moves = [move for move in self._moves(before, refs) if self._is_certain(move)]
@@ -169,7 +178,7 @@ class Puller:
 
     def _seed(self, before: Cursor | None, refs: Refs) -> Cursor:
         """A new epoch from what was just fetched; former heads and secrets' versions as far as this host knows them."""
-        mine = self._state.cursor if self._state else None
+        mine = self._known()
         known = mine or before
         at = now_text()
         labels: dict[str, LabelHead] = {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.model import RefKind, SecretPath, Stale
-from app.notify import Announced, Cursor, Rev
+from app.notify import Announced, Cursor, LabelHead, Rev
 from app.secrets import Known
 
 
@@ -34,6 +34,15 @@ class World:
     heads: Mapping[str, Head] = field(default_factory=dict)
     secrets: Mapping[SecretPath, Known] = field(default_factory=dict)
     stale: tuple[Stale, ...] = ()
+
+
+def cursor_of(world: World) -> Cursor:
+    """What was installed, as what was announced; how often a label has moved is not known any more."""
+    labels = {
+        name: LabelHead(head.kind, head.commit, 1, head.at, head.former, head.rewritten)
+        for name, head in world.heads.items()
+    }
+    return Cursor(world.rev, world.default_label, labels, world.secrets)
 
 
 def world_of(cursor: Cursor, stale: tuple[Stale, ...]) -> World:

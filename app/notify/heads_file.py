@@ -9,6 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
@@ -91,21 +92,28 @@ class HeadsFile:
 
 
 class Hints:
-    """A word from any worker of this host to its puller: fetch now. The file's time (ns) is the hint's number."""
+    """A word from any worker of this host to its puller: fetch now. The file's time (ns) is the hint's number.
+
+    What stands in it is the highest shared rev that such a worker has seen: the puller may have come later.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def give(self) -> int:
+    def give(self, seen: Rev | None = None) -> int:
         """Ask for a fetch; returns the number that `HostState.hint` reaches once a later fetch has ended.
+
+        `seen` is the highest shared rev that whoever asks has seen.
 
         Each number is greater than those before: the kernel's own file times stand still for some milliseconds and
         may go back, and then the second of two hints would be taken for answered by a fetch that began before it.
         Never raises: where the disk takes nothing, the number is one that no fetch reaches.
         """
         try:
-            with self._path.open("ab") as file:
+            with self._path.open("a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
+                if seen is not None:
+                    _raise(file, seen)
                 number = max(time.time_ns(), os.fstat(file.fileno()).st_mtime_ns + 1)
                 os.utime(file.fileno(), ns=(number, number))
                 return os.fstat(file.fileno()).st_mtime_ns
@@ -113,9 +121,30 @@ class Hints:
             log.error("hint.not_written", reason=exc.strerror)
             return time.time_ns()
 
+    def seen(self) -> Rev | None:
+        """The highest rev that anybody has named."""
+        try:
+            return _rev(self._path.read_bytes())
+        except OSError:
+            return None
+
     def last(self) -> int:
         """The number of the latest hint; 0 before the first one."""
         try:
             return self._path.stat().st_mtime_ns
         except OSError:
             return 0
+
+
+def _raise(file: BinaryIO, seen: Rev) -> None:
+    """Let the file say `seen`, unless it says more already. With the file's lock held."""
+    file.seek(0)
+    told = _rev(file.read())
+    if told is None or told.rank() < seen.rank():
+        file.truncate(0)
+        file.write(str(seen).encode())
+        file.flush()  # before its time is set
+
+
+def _rev(text: bytes) -> Rev | None:
+    return Rev.parse(text.decode(errors="replace"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -62,7 +64,7 @@ class Metrics:
         self._requests: tuple[Histogram, Counter] | None = None
         #: Children by (method, route, status): looking a child up by labels costs more than observing it.
         self._children: Mapping[tuple[str, str, int], tuple[Histogram, Counter]] = MappingProxyType({})
-        self._pushed: dict[str, Counter] = {}
+        self._noted: deque[str] = deque()
         self.families.build_info.labels(version, platform.python_version()).set(1)
 
     def close(self) -> None:
@@ -146,10 +148,21 @@ class Metrics:
 
     def count_pushed(self, op: str, frames: int = 1) -> None:
         """`frames` change frames of one of CHANGE_OPS were handed to streams."""
-        pushed = self._pushed.get(op)
-        if pushed is None:  # found once: this is asked for each subscriber
-            pushed = self._pushed[op] = self.families.changes_pushed.labels(_word(op, CHANGE_OPS))
-        pushed.inc(frames)
+        self.families.changes_pushed.labels(_word(op, CHANGE_OPS)).inc(frames)
+
+    def note_pushed(self, op: str) -> None:
+        """One such frame, counted by the next `settle`: a change is noted thousands of times in a row."""
+        self._noted.append(op)
+
+    def settle(self) -> None:
+        """Count what was noted."""
+        noted: dict[str, int] = {}
+        while self._noted:
+            with suppress(IndexError):  # another thread settles as well
+                op = self._noted.popleft()
+                noted[op] = noted.get(op, 0) + 1
+        for op, frames in noted.items():
+            self.count_pushed(op, frames)
 
     def observe_push(self, seconds: float) -> None:
         """From a revision installed to the last of its subscribers served."""

@@ -49,7 +49,9 @@ class Runner(Protocol):
 class StreamLoop:
     """Thread-safe. One thread watches sockets and clock; turns are taken by another, and by more when it is stuck."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_idle: Callable[[], None]) -> None:
+        """`on_idle` is called when all who had something to do have had their turns."""
+        self._on_idle = on_idle
         self._lock = Mutex()  # guards all below, and the state of every runner
         self._queue: deque[Runner] = deque()
         self._timers: list[tuple[float, int, Runner]] = []
@@ -152,19 +154,20 @@ class StreamLoop:
             return None
 
     def _next(self) -> Runner | None:
-        while True:
+        while not self._closing:
             with self._lock:
-                if self._closing:
-                    return None
                 if self._queue:
                     runner = self._queue.popleft()
                     runner.state = State.RUNNING
                     return runner
-                if self._idle:  # one thread waits already
-                    self._threads -= 1
-                    return None
-                self._idle += 1
+                waiting = self._idle  # one thread waits already
+                self._threads -= waiting
+                self._idle += not waiting
+            self._on_idle()
+            if waiting:
+                return None
             self._work.acquire()
+        return None
 
     def _turned(self, runner: Runner, due: float | None) -> None:
         wake = None

@@ -50,9 +50,11 @@ class RawSocket:
         changed: Mapping[str, str | None] | None = None,
         *,
         request: str = "GET /v1/stream HTTP/1.1",
+        connected: socket.socket | None = None,
     ) -> None:
-        """`changed` headers replace those of a good handshake; None leaves one out."""
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        """`changed` headers replace those of a good handshake; None leaves one out. `connected` is a connection that is
+        there already."""
+        self.socket = connected or socket.create_connection(("127.0.0.1", server.port), timeout=10)
         self._server = server
         key = base64.b64encode(os.urandom(16)).decode()
         headers = {**HANDSHAKE, "Sec-WebSocket-Key": key, **bearer(token), **(changed or {})}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from app.engine import Installer, Touched, World, looking
 from app.errors import BusUnavailable
+from app.notify import Rev
 from app.services import Services
 from app.settings import Settings, Timings
 from devstack.origin import OriginRepo
@@ -21,7 +22,7 @@ class Host:
     """A worker and its host's puller, moved by hand; `asked` is how often the worker asked for a fetch."""
 
     def __init__(self, directory: Path, origin: OriginRepo, valkey: Valkey, clock: Callable[[], float]) -> None:
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         (directory / "key").write_text("k" * 40)
         self._settings = Settings(
             repo_url=origin.url,
@@ -31,7 +32,7 @@ class Host:
             data_dir=directory / "data",
             redis_url=valkey.url,
             key_file=directory / "key",
-            timings=Timings(redis=2.0, redis_pause=0.05, head_check=60.0),
+            timings=Timings(redis=2.0, redis_pause=0.05, head_check=60.0, confirm_rewrite=0.2),
         )
         self.asked = 0
         self.services = services = Services(self._settings)
@@ -68,8 +69,9 @@ class Host:
         if self.services.link is not None:
             self.services.link.close()
 
-    def _asked(self) -> None:
+    def _asked(self, seen: Rev | None) -> None:
         self.asked += 1
+        self.services.hints.give(seen)
 
 
 class Clock:
@@ -101,6 +103,11 @@ def hosts(tmp_path: Path, origin: OriginRepo, own_valkey: Valkey, clock: Clock) 
             host.pull()
             assert host.follow().rev.seq == 1
         yield made
+
+
+def pulled(host: Host) -> World:
+    host.pull()
+    return host.follow()
 
 
 def emptied(valkey: Valkey) -> None:
@@ -213,3 +220,62 @@ def test_while_redis_is_away_it_is_looked_for_more_often_than_the_cursor_is_othe
         eventually(lambda: "next" in one.services.engine.world.heads)
     finally:
         follower.close()
+
+
+def test_nobody_goes_back_to_an_epoch_of_before_when_redis_is_put_back_or_goes_away(
+    hosts: tuple[Host, Host], origin: OriginRepo, own_valkey: Valkey
+) -> None:
+    """The second host follows the first into a new epoch, and its own puller has not pulled since."""
+    one, two = hosts
+    copy = own_valkey.save()
+    emptied(own_valkey)
+    origin.branch("next")  # at a commit that both have, so that nobody need fetch
+    one.pull()
+    newer = two.follow().rev
+    assert newer.epoch.startswith("2-")
+    own_valkey.restore(copy)
+    eventually(two.reaches_redis)
+    assert (two.follow().rev, two.asked) == (newer, 1)
+    own_valkey.stop()
+    assert two.follow().rev == newer
+
+
+def test_a_puller_that_came_later_begins_an_epoch_above_what_another_worker_has_seen(
+    hosts: tuple[Host, Host], origin: OriginRepo, own_valkey: Valkey, tmp_path: Path, clock: Clock
+) -> None:
+    one, two = hosts
+    copy = own_valkey.save()
+    emptied(own_valkey)
+    one.pull()
+    newer = two.follow().rev
+    own_valkey.restore(copy)
+    eventually(two.reaches_redis)
+    with closing(Host(tmp_path / "two", origin, own_valkey, clock)) as later:  # of the same host
+        later.follow()
+        later.pull()
+        assert two.follow().rev == newer, "what it told is of an epoch that is over"
+        later.pull()
+        assert two.follow().rev.epoch.startswith("3-")
+
+
+def test_a_host_that_counts_alone_goes_on_from_what_it_has_installed(
+    hosts: tuple[Host, Host], origin: OriginRepo, own_valkey: Valkey
+) -> None:
+    """A forced push that another host has announced is no suspect any more."""
+    one, two = hosts
+    first = origin.head
+    origin.write({"pay.yml": "n: 1\n"})
+    for host in hosts:
+        host.pull()
+        host.follow()
+    origin.force(first)
+    origin.write({"pay.yml": "n: 2\n"})
+    forced = origin.head
+    one.pull()
+    two.services.repository.fetch()
+    eventually(lambda: pulled(one).heads["main"].commit == forced)
+    assert two.follow().heads["main"].commit == forced
+    own_valkey.stop()
+    two.pull()
+    world = two.follow()
+    assert (world.rev.is_host_local, world.heads["main"].commit) == (True, forced)

@@ -41,7 +41,7 @@ class Crowd:
             services.heads,
             touched=Touched(services.notifier, services.trees, self._looked),
             prepare=services.looks.prepare,
-            on_behind=lambda: None,
+            on_behind=lambda _seen: None,
             on_installed=lambda *_: None,
         )
         return self

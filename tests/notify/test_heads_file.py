@@ -206,3 +206,30 @@ def test_a_cursor_in_the_file_is_the_cursor_that_was_written(path: Path) -> None
     found = HeadsFile(path).read()
     assert found is not None
     assert found.cursor == whole
+
+
+def test_a_hint_says_the_highest_rev_that_anybody_has_seen(tmp_path: Path) -> None:
+    mine, yours = Hints(tmp_path / "hint"), Hints(tmp_path / "hint")
+    assert mine.seen() is None
+    mine.give()
+    assert mine.seen() is None
+    numbers = []
+    for told, highest in (
+        ("2-0000abcd.7", "2-0000abcd.7"),
+        ("1-0000abcd.9", "2-0000abcd.7"),
+        ("10-00001234.1", "10-00001234.1"),
+    ):
+        numbers.append(mine.give(Rev.parse(told)))
+        assert str(yours.seen()) == highest
+    numbers.append(yours.give())
+    assert numbers == sorted(set(numbers))
+    assert mine.last() == numbers[-1]
+    assert str(mine.seen()) == "10-00001234.1"
+
+
+def test_a_damaged_hint_says_nothing_and_is_mended_by_the_next(tmp_path: Path) -> None:
+    hints = Hints(tmp_path / "hint")
+    (tmp_path / "hint").write_bytes(b"\xff not a rev")
+    assert hints.seen() is None
+    hints.give(Rev("1-0000abcd", 3))
+    assert hints.seen() == Rev("1-0000abcd", 3)

@@ -7,23 +7,22 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlencode
 
-from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.sync.client import connect
-from websockets.typing import Subprotocol
+from wsproto.frame_protocol import Opcode
 
 from devstack.server import Server
 from tests.cluster.clients import bearer
+from tests.cluster.rawsocket import RawSocket, frame
 from tests.protocol import validated
 from tests.stress.history import Frame
 
 #: Nothing for so long, in seconds: the line is given up. Longer than three of the longest heartbeats in tests.
 PATIENCE = 70
 #: What opening and reading a line may raise when the other side goes away.
-BROKEN = (OSError, WebSocketException, http.client.HTTPException)
+BROKEN = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True)
@@ -55,33 +54,23 @@ class Line(Protocol):
 
 @dataclass
 class WebSocketLine:
+    """Frame by frame as they come, also when the last words of the server are read long after it has gone."""
+
     server: Server
     token: str
     instance: str
     wanted: Wanted
     end: str = "lost"
-    _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __post_init__(self) -> None:
         self._socket = connected(self.server, self.wanted.receive_buffer)
-        self._closing.callback(self._socket.close)
         self.port = int(self._socket.getsockname()[1])
         with contextlib.ExitStack() as closing:
-            closing.callback(self._closing.close)
-            connecting = connect(
-                self.server.url.replace("http", "ws", 1) + "/v1/stream",
-                sock=self._socket,
-                subprotocols=[Subprotocol("cfg.v1")],
-                additional_headers=bearer(self.token),
-                compression=None,
-                ping_interval=None,
-                open_timeout=10,
-                close_timeout=1,
-                max_size=None,
-                max_queue=1,  # who does not read lets the kernel's buffers fill
-            )
-            self._connection = self._closing.enter_context(connecting)
-            self._connection.send(json.dumps(self._subscribe()))
+            closing.callback(self._socket.close)
+            self._raw = RawSocket(self.server, self.token, connected=self._socket)
+            if self._raw.status != 101:
+                raise ConnectionRefusedError(f"{self._raw.status}")
+            self._raw.send(frame(json.dumps(self._subscribe()).encode()))
             closing.pop_all()
 
     def _subscribe(self) -> Frame:
@@ -91,18 +80,20 @@ class WebSocketLine:
         return {**command, **accept, **({"since": self.wanted.since} if self.wanted.since else {})}
 
     def told(self) -> Iterator[tuple[Frame, str]]:
-        try:
-            while True:
-                yield checked(str(self._connection.recv(timeout=PATIENCE))), ""
-        except ConnectionClosed as closed:
-            self.end = str(closed.rcvd.code) if closed.rcvd else "lost"
+        while True:
+            opcode, payload = self._raw.receive()
+            if opcode is Opcode.CLOSE:
+                self.end = str(int.from_bytes(payload[:2]))
+                return
+            assert opcode is Opcode.TEXT, opcode
+            yield checked(payload.decode()), ""
 
     def cut(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._closing.close()
+        self._socket.close()
 
 
 @dataclass
