@@ -190,24 +190,6 @@ def test_the_workers_of_one_host_while_redis_is_away_for_it(house: House) -> Non
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_on_each_host(house: House) -> None:
-    for host in house.hosts:
-        killed(host, next(worker for worker in host.workers if worker != puller_of(host)), house.followers)
-    recovered = time.monotonic()
-    house.push()
-    house.at_the_head_since(recovered)
-
-
-@pytest.mark.slow
-def test_the_workers_that_pull_are_killed_on_both_hosts(house: House) -> None:
-    for host in house.hosts:
-        killed(host, puller_of(host), house.followers)
-    recovered = time.monotonic()
-    house.push()
-    house.at_the_head_since(recovered)
-
-
-@pytest.mark.slow
 def test_hosts_that_race_on_pushes_and_forced_pushes(house: House) -> None:
     stop = threading.Event()
 
@@ -257,3 +239,21 @@ def test_clients_that_did_not_read_for_a_while_get_the_newest_document_and_not_a
     assert faults_of(histories, house.content.pushed) == []
     documents = [conflated(history, topic_of(BIG), BIG_ONES) for history in histories]
     assert [bool(each) for each in documents] == [False, False, True, True]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_on_each_host(house: House) -> None:
+    for host in house.hosts:
+        killed(host, next(worker for worker in host.workers if worker != puller_of(host)), house.followers)
+    recovered = time.monotonic()
+    house.push()
+    house.at_the_head_since(recovered)
+
+
+@pytest.mark.slow
+def test_the_workers_that_pull_are_killed_on_both_hosts(house: House) -> None:
+    for host in house.hosts:
+        killed(host, puller_of(host), house.followers)
+    recovered = time.monotonic()
+    house.push()
+    house.at_the_head_since(recovered)

@@ -62,7 +62,7 @@ def test_a_long_poll_sleeps_through_what_changes_nothing_for_it(bench: Serving) 
     bench.push({f"{service}.yml": "n: 1\n"})
 
     def test(pool: ThreadPoolExecutor) -> None:
-        poll = _poll(bench, pool, f"{service}/prod", 1)
+        poll = _poll(bench, pool, f"{service}/prod", 3)
         bench.push({f"{other}.yml": "n: 1\n"})
         bench.push({f"{service}.yml": "# a comment\nn: 1\n"})
         bench.push({f"{service}.yml": "n: [\n"})  # held back, so the configuration stays
