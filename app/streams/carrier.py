@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 #: What is written at a time, in bytes, unless one frame is larger.
 PIECE = 64 * 1024
-#: What is read at a time, in bytes; and after how many messages the others have their turn.
-READ, AT_ONCE = 16 * 1024, 32
+#: What is read at a time, in bytes; and after how many reads the others have their turn.
+READ, READS = 16 * 1024, 4
 #: How long the client may take to end the connection after our last word, in seconds.
 LINGER = 2.0
 INTERNAL = str(wire.CLOSE_INTERNAL)
@@ -195,7 +195,9 @@ class Carrier:
         messages: list[str | bytes | None] = []
         if self._heard is not None:
             self._readable = False
-        while self._readable and len(messages) < AT_ONCE:
+        reads = 0
+        while self._readable and reads < READS:
+            reads += 1
             for each in self._received():
                 if isinstance(each, Closed):
                     self._heard, self._readable = each, False
@@ -231,13 +233,18 @@ class Carrier:
         """A close with unread data would be RST, and the client might lose our last word."""
         assert self._blocked_until is not None
         try:
-            while time.monotonic() < self._blocked_until:
+            for _ in range(READS):
                 if not self._sock.recv(READ):
                     break
+                if time.monotonic() >= self._blocked_until:
+                    cut(self._sock)
+                    break
             else:
-                cut(self._sock)
+                self.set()  # it sends without end; first the others
+                return self._blocked_until
         except WOULD_BLOCK:
-            return self._blocked_until
+            if time.monotonic() < self._blocked_until:
+                return self._blocked_until
         self._close("gone")
         return None
 

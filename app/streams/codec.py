@@ -7,7 +7,7 @@ from typing import Protocol
 
 from wsproto import ConnectionType
 from wsproto.connection import Connection
-from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from app.notify.wire import Frame
@@ -27,7 +27,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Pinged:
-    """The client asked whether anybody is there. It counts as a message."""
+    """The client asked whether anybody is there, or said that it is. It counts as a message."""
 
 
 class Codec(Protocol):
@@ -81,6 +81,8 @@ class WebSocketCodec:
         for event in self._protocol.events():
             if isinstance(event, Ping):
                 answer += self._protocol.send(event.response())
+                said.append(Pinged())
+            elif isinstance(event, Pong):
                 said.append(Pinged())
             elif isinstance(event, CloseConnection):
                 said.append(Closed(event.code, event.reason or ""))
