@@ -70,6 +70,7 @@ class StreamSession:
         "_subscriber",
         "_takes_patches",
         "_tells_digest",
+        "_told",
         "_warned",
     )
 
@@ -100,6 +101,7 @@ class StreamSession:
         self._leave_at = time.monotonic() + policy.limits.max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load
         self._drain_at: float | None = None
         self._quiet_until = 0.0
+        self._told: World | None = None
 
     @property
     def targets(self) -> Iterable[Target]:
@@ -310,6 +312,8 @@ class StreamSession:
         if not (dirty or beat):
             return []
         world = self._engine.world
+        if world is not self._told:  # all of its revision goes out as one, marked or not yet marked
+            self._told, dirty = world, self._held
         told = self._changes(world, dirty)
         if told or beat:
             told.append(self._sync(world))
