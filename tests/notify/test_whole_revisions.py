@@ -15,8 +15,10 @@ def test_a_revision_is_told_whole_even_when_it_is_installed_between_a_mark_and_t
     stage.push({"pay.yml": "n: 2\n"})  # marks pay; the stream has not had its turn yet
     stage.origin.write({"pay.yml": "n: 3\n", "shop.yml": "n: 3\n"})
     stage.services.puller.tick()
+    announced = stage.services.cursor.read()
+    assert announced is not None
     engine = stage.services.engine
-    engine.swap(world_of(stage.services.cursor.read(), ()))  # as the installer does, before it marks anybody
+    engine.swap(world_of(announced, ()))  # as the installer does, before it marks anybody
     told = client.due()
     engine.notifier.wake([PAY, SHOP])
     told += client.due()
