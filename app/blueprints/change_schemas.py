@@ -128,7 +128,7 @@ class FileChangeSchema(Schema):
     op = fields.String(required=True, metadata={"enum": ["add", "change", "delete"]})
 
 
-class KeyChangeSchema(Schema):
+class PlannedKeySchema(Schema):
     key = fields.String(required=True)
     op = fields.String(required=True, metadata={"enum": ["add", "replace", "remove"]})
     old = fields.Raw(metadata={"description": "`******` for what holds a secret."})
@@ -147,7 +147,7 @@ class TargetPlanSchema(Schema):
             "description": "`breaks`: served by its head now, and not any more; `broken`: neither; `mended`: again.",
         },
     )
-    changes = fields.List(fields.Nested(KeyChangeSchema), required=True)
+    changes = fields.List(fields.Nested(PlannedKeySchema), required=True)
     more_changes = fields.Integer()
     instances = fields.Integer(required=True, metadata={"description": "Streams that follow it now."})
     problem = fields.Dict(keys=fields.String(), metadata={"description": "Why it could not be served."})
