@@ -126,7 +126,9 @@ def _http(failure: HTTPException) -> Response:
 
 
 def _handshake(_failure: RemoteProtocolError) -> Response:
-    return problem(400, "bad-handshake", "not a WebSocket handshake of version 13")
+    response = problem(400, "bad-handshake", "not a WebSocket handshake of version 13")
+    response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455, 4.4
+    return response
 
 
 def _unforeseen(failure: Exception) -> Response:

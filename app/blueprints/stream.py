@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl
 
-from flask import Blueprint, Response, after_this_request, g, request
+from flask import Blueprint, Response, g, request
 from flask_sock import Sock
 from simple_websocket import Server
+from wsproto.utilities import RemoteProtocolError
 
 from app.blueprints import handover
 from app.errors import BadInput, Forbidden, Overloaded, TooManyStreams
@@ -251,22 +252,15 @@ def _check_origin(allowed: frozenset[str]) -> None:
 
 
 def _check_handshake() -> None:
-    """What wsproto lets pass (RFC 6455, 4.2.1), and our subprotocol. A wrong version is told the right one (4.4)."""
+    """What wsproto lets pass (RFC 6455, 4.2.1), and our subprotocol. Raises RemoteProtocolError as wsproto does."""
+    headers = request.headers
     if request.method != "GET" or request.environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
-        raise BadInput("method", "a WebSocket is opened by GET of HTTP/1.1")
-    if request.headers.get("Sec-WebSocket-Version") != "13":
-        after_this_request(_tell_version)
-        raise BadInput("Sec-WebSocket-Version", "must be 13")
-    if not _KEY.fullmatch(request.headers.get("Sec-WebSocket-Key", "")):
-        raise BadInput("Sec-WebSocket-Key", "must be 16 bytes in base64")
+        raise RemoteProtocolError("a WebSocket is opened by GET of HTTP/1.1")
+    if headers.get("Sec-WebSocket-Version") != "13" or not _KEY.fullmatch(headers.get("Sec-WebSocket-Key", "")):
+        raise RemoteProtocolError("of another version, or without a key of 16 bytes")
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     if SUBPROTOCOL not in (name.strip() for name in offered.split(",")):
         raise BadInput("Sec-WebSocket-Protocol", f"must offer {SUBPROTOCOL}")
-
-
-def _tell_version(response: Response) -> Response:
-    response.headers["Sec-WebSocket-Version"] = "13"
-    return response
 
 
 def _transport() -> str:
