@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,16 @@ def limited(new_stack: NewStack) -> Iterator[tuple[Stack, Server]]:
         STREAMS_PER_INSTANCE=str(PER_INSTANCE),
         STREAMS_PER_SUBJECT=str(PER_SUBJECT),
     )
-    yield stack, server.start()
+    server.start()
+    eventually(
+        lambda: len(installed(server)) >= len(server.workers)
+    )  # else one of them refuses what it cannot serve yet
+    yield stack, server
     stack.close()
+
+
+def installed(server: Server) -> list[dict[str, Any]]:
+    return [line for line in server.log_lines() if line.get("message") == "world.installed"]
 
 
 class Crowd:
