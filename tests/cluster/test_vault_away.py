@@ -89,8 +89,9 @@ def test_when_vault_is_back_streams_that_were_told_of_stale_secrets_are_told_so(
         token = stack.token("pay")
         server = stack.server(application=BRISK, SECRET_TTL_SECONDS="1")
         with running(server):
-            for _ in range(8):  # so that both workers have read the secret
-                ask(server, "/v1/config/pay/prod", token).raise_for_status()
+            with on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as readers:
+                for reader in readers:  # both workers have read the secret
+                    eventually(reader.held)
             bao.pause()
 
             def reasons(client: WebSocketClient) -> list[str]:
