@@ -89,6 +89,9 @@ def test_when_vault_is_back_streams_that_were_told_of_stale_secrets_are_told_so(
         token = stack.token("pay")
         server = stack.server(application=BRISK, SECRET_TTL_SECONDS="1")
         with running(server):
+            eventually(
+                lambda: all(ask(server, "/v1/config/pay/prod", token).status_code == 200 for _ in range(8))
+            )  # keys
             with on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as readers:
                 for reader in readers:  # both workers have read the secret
                     eventually(reader.held)
