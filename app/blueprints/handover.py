@@ -74,7 +74,6 @@ class EventStream(Response):
         self.headers["Connection"] = "close"
         self.headers["Date"] = http_date()
         lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in self.headers.items()), "", ""]
-        self.call_on_close(lambda: None)
         watch_peer(sock)
         _hand_over(sock, environ, self._begin, "\r\n".join(lines).encode("latin-1"))
         if "werkzeug.socket" in environ:
