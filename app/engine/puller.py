@@ -98,7 +98,7 @@ class Puller:
             outcome, now = self._tell_everybody(shared, refs)
         except BusUnavailable:
             outcome, now = self._tell_this_host(refs)
-        if now is not None and outcome is not Outcome.AGAIN:
+        if now is not None and outcome is not Outcome.AGAIN and not self._is_doubtful(outcome, now):
             seen = self._seen if now.rev.is_host_local else now.rev
             self._write(HostState(now, None, seen, hint))
         if outcome is Outcome.UNCHANGED:
@@ -148,6 +148,12 @@ class Puller:
                 self._repository.maintain()
             except RepositoryUnavailable as failure:
                 log.warning("git.not_tidied", reason=str(failure))
+
+    def _is_doubtful(self, outcome: Outcome, now: Cursor) -> bool:
+        """Whether `now` may be less than what this host's workers know: a head is not certain yet, and the numbering
+        changes between all hosts and this one alone, so that no worker could see that it goes back."""
+        written = self._state.cursor.rev if self._state else now.rev
+        return outcome is Outcome.SUSPECT and written.is_host_local is not now.rev.is_host_local
 
     @property
     def _seen(self) -> Rev | None:

@@ -1,0 +1,135 @@
+"""What a host's puller writes down while Redis is away, or was, and a forced push is not certain yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from app.engine.puller import Puller
+from app.notify import Cursor, HeadsFile, Hints, HostState, RedisCursorStore
+from app.repository import GitConfigBackend, GitCredentials
+from app.scheduler import Outcome
+from devstack.origin import OriginRepo
+from devstack.valkey import Valkey
+from tests.valkeys import MakeLink, make_link
+
+__all__ = ["make_link"]
+
+CONFIRM = 10.0
+
+
+@dataclass
+class Host:
+    """A puller with its own mirror, whose clock stands still until it is moved."""
+
+    directory: Path
+    backend: GitConfigBackend
+    store: RedisCursorStore
+    now: float = 1000.0
+    puller: Puller = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Another worker of this host becomes its puller: what it knows is what the host's files say."""
+        self.puller = Puller(
+            self.backend,
+            self.store,
+            self._heads,
+            Hints(self.directory / "hint"),
+            default_label=None,
+            confirm_after=CONFIRM,
+            pin_days=1,
+            on_history=lambda *_: None,
+            on_fetched=lambda *_: None,
+            installed=lambda: None,
+            clock=lambda: self.now,
+        )
+
+    @property
+    def _heads(self) -> HeadsFile:
+        return HeadsFile(self.directory / "heads.json")
+
+    @property
+    def state(self) -> HostState:
+        state = self._heads.read()
+        assert state is not None
+        return state
+
+    @property
+    def head(self) -> tuple[bool, str | None]:
+        """What its workers follow: whether it is numbered by this host alone, and where `main` stands."""
+        cursor: Cursor = self.state.cursor
+        return cursor.rev.is_host_local, cursor.labels["main"].commit
+
+    def confirmed(self) -> Outcome:
+        self.now += CONFIRM
+        return self.puller.tick()
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> OriginRepo:
+    return OriginRepo(tmp_path / "origin")
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, origin: OriginRepo, own_valkey: Valkey, make_link: MakeLink) -> Iterator[list[Host]]:
+    made = []
+    for name in ("one", "two"):
+        directory = tmp_path / name
+        directory.mkdir()
+        backend = GitConfigBackend(
+            origin.url, directory / "mirror", credentials=GitCredentials(), timeout=10, clone_timeout=30
+        )
+        store = RedisCursorStore(make_link(own_valkey, timeout=2.0, pause=0.0), "default")
+        made.append(Host(directory, backend, store))
+    yield made
+    for host in made:
+        host.backend.close()
+
+
+def test_redis_goes_away_before_a_forced_push_is_certain(
+    hosts: list[Host], origin: OriginRepo, own_valkey: Valkey
+) -> None:
+    """The other worker of host one has heard of `second`, its puller has not: nothing older may be said as new."""
+    one, two = hosts
+    first = origin.write({"a.yml": "a: 1\n"})
+    middle = origin.write({"a.yml": "a: 2\n"})
+    assert one.puller.tick() is Outcome.MOVED
+    origin.write({"a.yml": "a: 3\n"})
+    assert two.puller.tick() is Outcome.MOVED
+    origin.force(first)
+    own_valkey.stop()
+
+    assert one.puller.tick() is Outcome.SUSPECT
+    assert one.head == (False, middle)  # numbered for all still, so who knows more sees that it is less
+    assert one.confirmed() is Outcome.MOVED
+    assert one.head == (True, first)
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_redis_comes_back_with_what_a_forced_push_took_away(
+    hosts: list[Host], origin: OriginRepo, own_valkey: Valkey, *, taken_over: bool
+) -> None:
+    host = hosts[0]
+    first = origin.write({"a.yml": "a: 1\n"})
+    origin.write({"a.yml": "a: 2\n"})
+    host.puller.tick()
+    own_valkey.save()
+    own_valkey.stop()
+    origin.force(first)
+    host.puller.tick()
+    host.confirmed()
+    assert host.head == (True, first)
+
+    own_valkey.start()
+    if taken_over:
+        host.take_over()
+    assert host.puller.tick() is Outcome.SUSPECT
+    assert host.head == (True, first)  # and not for a moment the former head, which Redis still holds
+    assert host.confirmed() is Outcome.MOVED
+    assert host.head == (False, first)
