@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from devstack.check import Check, show
 from devstack.commands import commands
-from devstack.processes import NotReady, end_left_in
+from devstack.processes import NotReady, end_children, end_left_in
 from devstack.server import ROOT
 from devstack.stack import Stack
 
@@ -57,6 +57,7 @@ def _run(console: Console, stack: Stack, *, check: bool) -> int:
     finally:
         with console.status("Stopping ..."):
             stack.close()
+            end_children()
         console.print("Everything is stopped.")
 
 

@@ -97,6 +97,19 @@ def end_left_in(directory: Path) -> int:
     return len(left)
 
 
+def end_children() -> int:
+    """Kill every process that this one has started and that still runs; how many there were.
+
+    For the end: an interrupt may come between the start of a process and the line that remembers it.
+    """
+    left = psutil.Process().children(recursive=True)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=10)
+    return len(left)
+
+
 def tail(log: Path, size: int = 3000) -> str:
     """The last of a log file."""
     return log.read_text(errors="replace")[-size:] if log.exists() else ""

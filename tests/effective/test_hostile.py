@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,8 +12,16 @@ from app.effective import fold, parse
 from app.effective.limits import MAX_BYTES
 from app.errors import BadConfiguration
 
-#: What THREATS asks for, in seconds of CPU, so that a busy machine does not decide.
+#: How long one file may keep a worker, in seconds of CPU, so that a busy machine does not decide.
 BOUND = 0.5
+
+
+@pytest.fixture(autouse=True)
+def _nothing_but_its_own_garbage() -> Iterator[None]:
+    """What earlier tests have left in this process is no part of what a file costs to collect."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def laughs() -> str:
