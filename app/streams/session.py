@@ -34,13 +34,11 @@ class Close:
 class _Held:
     """What this connection has been told of one topic.
 
-    `may` is the view that its token allows, `view` the one in which it was told (None: as the client says it holds
-    it), `failed` the code of the failure that it was told last.
+    `may` is the view that its token allows, `failed` the code of the failure that it was told last.
     """
 
     etag: str | None
-    may: View | None
-    view: View | None = None
+    may: View
     stale: tuple[Stale, ...] = ()
     failed: str | None = None
 
@@ -208,13 +206,14 @@ class StreamSession:
         self._warned = False
         followed = list(self._held.items())
         for target, held in followed:
-            held.may = self._policy.authorize(principal, target.service, target.envs)
-            if held.may is None:
+            may = self._policy.authorize(principal, target.service, target.envs)
+            if may is None:
                 self._policy.on_denied(self._listener, target.topic)
                 yield wire.error("forbidden", target.topic, False)
                 self._drop(target)
-            elif held.may is not held.view:
-                self._subscriber.mark((target,))  # the same etag reads otherwise now
+            elif may is not held.may:
+                held.may = may
+                self._subscriber.mark((target,))  # it may read otherwise now
         self._tell_presence()
         if followed and not self._held:
             self._closing = Close(wire.CLOSE_FORBIDDEN, "no grant of the new token covers what was followed")
@@ -294,9 +293,9 @@ class StreamSession:
         if command.digest is None or any(command.topics.values()):
             return
         etags: dict[Target, str | None] = {}
-        for target in self._held:
+        for target, held in self._held.items():
             current = self._policy.looks.at(world, target).current
-            etags[target] = current.resolution.etag if current is not None else None
+            etags[target] = current.resolution.etag_in(held.may) if current is not None else None
         if None not in etags.values() and hmac.compare_digest(self._digest_of(etags).encode(), command.digest.encode()):
             for target, held in self._held.items():
                 held.etag = etags[target]
@@ -347,23 +346,22 @@ class StreamSession:
     def _frame(self, target: Target, look: Look, held: _Held) -> Frame | None:
         current = look.current
         assert current is not None
-        if held.etag == current.resolution.etag and held.view is held.may and held.stale == current.stale:
+        if held.etag == current.resolution.etag_in(held.may) and held.stale == current.stale:
             held.failed = None
             return None
         view = held.may = self._view(target.service, target.envs)  # asked again at each delivery
-        # What a client holds in another view is another document.
-        base = held.etag if held.view is view or held.view is None else None
-        if base != current.resolution.etag:
-            frame = look.content(view, base, patches=self._takes_patches)
+        etag = current.resolution.etag_in(view)
+        if held.etag != etag:
+            frame = look.content(view, held.etag, patches=self._takes_patches)
             self._policy.on_pushed(frame.op or "put")
             self._policy.on_delivered(self._listener, view, current.resolution)
         elif held.stale != current.stale:
-            frame = look.state()
+            frame = look.state(view)
             self._policy.on_pushed("state")
         else:
-            held.view, held.failed = view, None
+            held.failed = None
             return None
-        held.etag, held.view, held.stale, held.failed = current.resolution.etag, view, current.stale, None
+        held.etag, held.stale, held.failed = etag, current.stale, None
         return frame
 
     def _sync(self, world: World) -> Frame:

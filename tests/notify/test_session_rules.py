@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from app.errors import Unauthenticated
 from app.model import Principal
 from app.notify.wire import Subscribe
 from app.streams import Close
+from devstack.bao import Bao
 from tests.notify.stage import Conversation, Stage, ada
 
 PAY, SHOP = "pay/prod/main", "shop/prod/main"
@@ -249,3 +251,18 @@ def test_who_resumes_by_digest_is_told_of_the_next_change(stage: Stage) -> None:
     client.resume({PAY: None}, digest=former.session.digest())
     stage.push({"pay.yml": "db:\n  pool: 6\n"})
     assert [frame["type"] for frame in client.due()] == ["change", "sync"]
+
+
+def test_who_held_the_masked_document_and_may_read_it_now_is_told_what_it_says(tmp_path: Path, bao: Bao) -> None:
+    bao.put("services/pay/prod/view", {"password": "hunter2"})
+    vault: dict[str, Any] = {"vault_addr": bao.address, "vault_mounts": {"kv": ("secret", 2)}}
+    with Stage(tmp_path, **vault, vault_role_id=bao.role_id, vault_secret_id=bao.secret_id()) as stage:
+        stage.push({"pay.yml": "password: ${vault:kv/services/pay/prod/view#password}\n"})
+        viewer, reader = stage.connect("config:view:*/*"), stage.connect("config:read:*/*")
+        (masked,) = [frame for frame in viewer.subscribe(PAY) if frame["type"] == "change"]
+        again = viewer.resume({PAY: masked["etag"]})
+        (read,) = [frame for frame in reader.resume({PAY: masked["etag"]}) if frame["type"] == "change"]
+        stage.services.close()
+    assert [frame["type"] for frame in again] == ["subscribed", "sync"]
+    assert (masked["doc"]["password"], read["op"], read["doc"]["password"]) == ("******", "put", "hunter2")
+    assert read["etag"] != masked["etag"]
