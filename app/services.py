@@ -629,7 +629,7 @@ class Services:
 
     @cached_property
     def audit(self) -> AuditAggregate:
-        return AuditAggregate(self.trail.record, time.time)
+        return AuditAggregate(self.trail.record, time.time, seconds=self.timings.audit_minute)
 
     @cached_property
     def webhook_secret(self) -> bytes | None:
