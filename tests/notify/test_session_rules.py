@@ -261,7 +261,7 @@ def test_who_has_seen_more_elsewhere_is_told_nothing_older(stage: Stage) -> None
     client = stage.connect()
     told = client.run(Subscribe({PAY: None}, since=ahead))
     assert [item["type"] for item in islice(told, 1) if isinstance(item, dict)] == ["hello"]
-    client.say({"type": "subscribe", "topics": [{"name": SHOP}]}, {"type": "unsubscribe", "topics": [PAY]})
+    client.say({"type": "unsubscribe", "topics": [PAY]}, {"type": "subscribe", "topics": [{"name": SHOP}]})
     pushed = threading.Timer(0.2, stage.push, [{"pay.yml": "db:\n  pool: 6\n"}])
     pushed.start()
     _, change, sync, subscribed, _, _ = islice(told, 6)
