@@ -87,7 +87,7 @@ class Puller:
         shared = self._read_shared()
         started = time.perf_counter()
         try:
-            refs = self._repository.fetch()
+            refs = self._repository.fetch(expecting=hint > (self._state.hint if self._state else hint))
         except RepositoryUnavailable as failure:
             self._on_fetched("failed", time.perf_counter() - started)
             log.warning("git.fetch_failed", reason=str(failure))
