@@ -23,6 +23,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
 
     from app.blueprints import (
         admin,
+        attempts,
         changes,
         config,
         cors,
@@ -35,6 +36,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         http,
         overview,
         problems,
+        proxies,
         stream,
         tickets,
     )
@@ -47,10 +49,13 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.url_map.merge_slashes = False  # `//` is 404, not a redirect to another path than was authorised
     app.extensions["config_server"] = services
+    if settings.trusted_proxies:
+        app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     problems.install(app)
     http.install(app, services.audit, services.metrics)
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
+    attempts.install(app, services.attempts)
     guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics))
     app.register_blueprint(config.blueprint(services.engine))
     app.register_blueprint(history.blueprint(services.engine, services.history, services.access))
@@ -58,7 +63,13 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.register_blueprint(tickets.blueprint(services.tickets, services.presence))
     app.register_blueprint(
         admin.blueprint(
-            services.engine, services.hint, services.new_heads, services.record, services.revoke, patience=20
+            services.engine,
+            services.hint,
+            services.new_heads,
+            services.record,
+            services.revoke,
+            services.issuers,
+            patience=20,
         )
     )
     app.register_blueprint(changes.blueprint(services.changes))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from app.access import IssuersError, RbacError, load_rbac
 from app.audit import verify_directory
 from app.errors import SettingsError
+from app.issuer_profiles import issuer_profiles
 from app.settings import Settings
 
 
@@ -18,8 +21,17 @@ def main() -> None:
 
 @main.command()
 def check() -> None:
-    """Read the settings from the environment; say everything that is wrong with them."""
-    _settings()
+    """Read the settings from the environment, and the files about tokens; say everything that is wrong with them."""
+    settings = _settings()
+    try:
+        issuer_profiles(settings)
+    except IssuersError as wrong:
+        raise click.ClickException(_listed("CONFIG_SERVER_ISSUERS_FILE", wrong.problems)) from wrong
+    try:
+        if settings.rbac_file:
+            load_rbac(settings.rbac_file)
+    except RbacError as wrong:
+        raise click.ClickException(_listed("CONFIG_SERVER_RBAC_FILE", wrong.problems)) from wrong
 
 
 @main.group()
@@ -43,6 +55,10 @@ def verify(directory: Path | None) -> None:
         click.echo(f"{chain}: {verdict.records} records, {state}")
     if not all(verdict.intact for verdict in verdicts.values()):
         raise SystemExit(1)
+
+
+def _listed(name: str, problems: Sequence[str]) -> str:
+    return f"{name}:\n" + "\n".join(f"  - {problem}" for problem in problems)
 
 
 def _settings() -> Settings:

@@ -6,15 +6,17 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from app.access import (
     Access,
+    FailedAttempts,
     FileKeys,
     Issuer,
+    IssuerProfile,
     Issuers,
     JwksKeys,
     Keys,
@@ -24,6 +26,7 @@ from app.access import (
     Revocations,
     Tickets,
     TokenVerifier,
+    fetch_document,
     load_rbac,
 )
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
@@ -55,6 +58,7 @@ from app.engine import (
     looking,
 )
 from app.follower import Follower
+from app.issuer_profiles import issuer_profiles
 from app.model import Principal, RefKind, SecretPath, StaleReason, View
 from app.notify import (
     Bus,
@@ -184,11 +188,10 @@ class Services:
         self.bus.hint()
         return number
 
-    def revoke(self, kind: str, issuer: str | None, value: str) -> None:
+    def revoke(self, kind: str, issuer: str, value: str) -> None:
         """Refuse a token (jti) or subject (sub) for as long as a token may live."""
-        settings = self.settings
-        until = time.time() + settings.jwt_max_lifetime_seconds + settings.jwt_leeway_seconds
-        self.revocations.revoke(kind, issuer or settings.jwt_issuer, value, until)
+        named = self.issuers.named(issuer)
+        self.revocations.revoke(kind, named.issuer, value, time.time() + named.max_lifetime + named.leeway)
         self.bus.moved()
 
     def record(self, event: AuditEvent) -> None:
@@ -539,19 +542,7 @@ class Services:
 
     @cached_property
     def issuers(self) -> Issuers:
-        settings = self.settings
-        issuer = Issuer(
-            settings.jwt_issuer,
-            frozenset(settings.jwt_audience),
-            settings.jwt_algorithms,
-            self._signing_keys(),
-            permission_claims=settings.jwt_permission_claims,
-            service_claim=settings.service_claim,
-            env_claim=settings.env_claim,
-            leeway=settings.jwt_leeway_seconds,
-            max_lifetime=settings.jwt_max_lifetime_seconds,
-        )
-        return Issuers([issuer])
+        return Issuers([self._issuer(profile) for profile in issuer_profiles(self.settings)])
 
     @cached_property
     def access(self) -> Access:
@@ -565,6 +556,10 @@ class Services:
         return Revocations(
             self.settings.data_dir / "revocations.json", self.link, on_change=self.notifier.wake_everyone
         )
+
+    @cached_property
+    def attempts(self) -> FailedAttempts:
+        return FailedAttempts(self.link, limit=self.settings.auth_failures_per_minute)
 
     @cached_property
     def tickets(self) -> Tickets:
@@ -648,14 +643,28 @@ class Services:
             health.register(name, probe)
         return health
 
-    def _signing_keys(self) -> Keys:
-        settings, timings = self.settings, self.timings
-        if settings.jwt_public_key_file is not None:
-            return FileKeys(settings.jwt_public_key_file, algorithms=settings.jwt_algorithms)
+    def _issuer(self, profile: IssuerProfile) -> Issuer:
+        return Issuer(
+            profile.issuer,
+            frozenset(profile.audience),
+            profile.algorithms,
+            self._signing_keys(profile),
+            permission_claims=profile.permission_claims,
+            service_claim=profile.service_claim,
+            env_claim=profile.env_claim,
+            leeway=profile.leeway_seconds,
+            max_lifetime=profile.max_lifetime_seconds,
+        )
+
+    def _signing_keys(self, profile: IssuerProfile) -> Keys:
+        timings = self.timings
+        if profile.public_key_file is not None:
+            return FileKeys(profile.public_key_file, algorithms=profile.algorithms)
         return JwksKeys(
-            settings.jwt_jwks_url,
-            issuer=settings.jwt_issuer if settings.jwt_discovery else None,
-            algorithms=settings.jwt_algorithms,
+            profile.jwks_url,
+            issuer=profile.issuer if profile.discovery else None,
+            algorithms=profile.algorithms,
+            fetch=partial(fetch_document, ca_file=profile.ca_file, token_file=profile.token_file),
             refresh_seconds=timings.keys_refresh,
             min_interval=timings.keys_min_interval,
             keep_seconds=timings.keys_keep,

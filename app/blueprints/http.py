@@ -30,7 +30,7 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics) -> None:
 
     def deny(status: int) -> None:
         principal = g.get("principal")
-        metrics.count_denial("unauthenticated" if status == 401 else "forbidden")
+        metrics.count_denial("forbidden" if status == 403 else "unauthenticated")
         audit.denied(
             AuditEvent(
                 f"{request.method} {route(request)}",
@@ -50,7 +50,7 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics) -> None:
         bind_request(g.request_id)
 
     def after(response: Response) -> Response:
-        if response.status_code in {401, 403}:
+        if response.status_code in {401, 403} or g.get("too_many_attempts"):
             deny(response.status_code)
         for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)

@@ -224,7 +224,10 @@ def _answer(status: int, answer: Answer) -> Part:
 def _failures(operation: Operation, denials: Iterable[type[ConfigServerError]]) -> dict[str, Part]:
     """status -> answer, for every error of the operation; each status tells its types and what they mean."""
     told: dict[int, dict[str, str]] = {}
-    for error in dict.fromkeys((*operation.fails, *denials)):
+    fails = dict.fromkeys((*operation.fails, *denials))
+    if errors.Unauthenticated in fails:  # what it becomes when there are too many
+        fails[errors.TooManyAttempts] = None
+    for error in fails:
         told.setdefault(_status(error), {})[_kind(error)] = _meaning(error)
     for status, kind, meaning in operation.http_fails:
         told.setdefault(status, {})[kind] = meaning
