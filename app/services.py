@@ -35,6 +35,7 @@ from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedB
 from app.effective import Layout, checked_search_path
 from app.engine import (
     ConfigEngine,
+    EveryHead,
     History,
     HistoryKeeper,
     Installer,
@@ -53,6 +54,8 @@ from app.engine import (
     Touched,
     Trees,
     Versions,
+    VouchedHeads,
+    Vouching,
     World,
     cursor_of,
     looking,
@@ -82,7 +85,7 @@ from app.notify import (
     now_text,
 )
 from app.observability import Health, Metrics
-from app.parts import MeasuredBackend, parts_of
+from app.parts import MeasuredBackend, parts_of, signatures_part
 from app.repository import GitConfigBackend, GitCredentials, GitWriter, MirrorLock
 from app.scheduler import Scheduler
 from app.secrets import (
@@ -265,7 +268,12 @@ class Services:
             credentials=credentials,
             timeout=settings.git_timeout_seconds,
             clone_timeout=settings.git_clone_timeout_seconds,
+            allowed_signers=settings.allowed_signers_file,
         )
+
+    @cached_property
+    def vouching(self) -> Vouching:
+        return VouchedHeads(self.repository) if self.settings.require_signed_commits else EveryHead()
 
     @cached_property
     def trees(self) -> Trees:
@@ -344,7 +352,12 @@ class Services:
 
     @cached_property
     def targets(self) -> Targets:
-        return Targets(self.repository, envs=self.settings.envs, secret_labels=self.settings.secret_labels)
+        return Targets(
+            self.repository,
+            envs=self.settings.envs,
+            secret_labels=self.settings.secret_labels,
+            served_only=self.settings.require_signed_commits,
+        )
 
     @cached_property
     def engine(self) -> ConfigEngine:
@@ -479,6 +492,7 @@ class Services:
             on_behind=self.hints.give,
             on_installed=self._on_installed,
             on_rotated=self._on_rotated,
+            vouching=self.vouching,
         )
 
     @cached_property
@@ -498,6 +512,7 @@ class Services:
             on_history=self._on_history,
             on_fetched=self._on_fetched,
             installed=lambda: cursor_of(self.engine.world) if self.engine.installed else None,
+            vouching=self.vouching,
         )
 
     @cached_property
@@ -640,6 +655,8 @@ class Services:
         health = Health(lambda: self.engine.ready and not self.notifier.draining, time.time)
         secrets = self.secrets if self.vault is not None else None
         parts = parts_of(self.engine, self.resolver, secrets, self.link, self.issuers, self.trail)
+        if self.settings.require_signed_commits:
+            parts = {**parts, "signatures": lambda: signatures_part(self.new_heads())}
         for name, probe in parts.items():
             health.register(name, probe)
         return health

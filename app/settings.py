@@ -75,6 +75,8 @@ class Settings:
     git_ca_file: Path | None = None
     git_timeout_seconds: float = 10.0
     git_clone_timeout_seconds: float = 600.0
+    require_signed_commits: bool = False
+    allowed_signers_file: Path | None = None
     git_write: bool = False
     git_write_username: str | None = None
     git_write_password_file: Path | None = None
@@ -208,6 +210,13 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
         yield _among(("git_write", *own), "{0}=true lets the credentials for reading write; unset it, or {1}, {2}, {3}")
     if settings.git_write_username and not settings.git_write_password_file:
         yield _among(own[:2], "{0} needs {1}")
+    signed = ("require_signed_commits", "allowed_signers_file")
+    if settings.require_signed_commits and not settings.allowed_signers_file:
+        yield _among(signed, "{1} is required with {0}=true")
+    if settings.require_signed_commits and (settings.git_write or any(getattr(settings, name) for name in own)):
+        yield _among(
+            (*signed, "git_write", *own), "{0}=true: the server's own commits are not signed; unset {2}, {3}, {4}, {5}"
+        )
     for name in ("poll_seconds", "git_timeout_seconds", "git_clone_timeout_seconds", "secret_watch_seconds"):
         if getattr(settings, name) <= 0:
             yield _among((name,), "{0} must be more than 0")
@@ -385,6 +394,8 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "git_ca_file": _readable_file,
     "git_timeout_seconds": _number,
     "git_clone_timeout_seconds": _number,
+    "require_signed_commits": _flag,
+    "allowed_signers_file": _readable_file,
     "git_write": _flag,
     "git_write_username": _text,
     "git_write_password_file": _readable_file,

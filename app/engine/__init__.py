@@ -21,6 +21,7 @@ from app.engine.secret_watch import SecretWatch
 from app.engine.targets import Targets
 from app.engine.touched import Touched, looking
 from app.engine.vault_in import SecretReader, Versions
+from app.engine.vouched import EveryHead, VouchedHeads, Vouching
 from app.engine.world import Head, World, cursor_of
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Blobs",
     "ConfigEngine",
     "Current",
+    "EveryHead",
     "FileAnswer",
     "Head",
     "History",
@@ -53,6 +55,8 @@ __all__ = [
     "Touched",
     "Trees",
     "Versions",
+    "VouchedHeads",
+    "Vouching",
     "World",
     "changes",
     "cursor_of",
