@@ -1,7 +1,8 @@
 #!/bin/sh
 # Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser, the proxy and the Prometheus that only the tests drive. Installs the Debian packages that are
-# missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
+# environments. With `tests`: the browser, the proxy, Prometheus, the sshd and Node, which only the tests drive. Installs
+# the Debian packages that are missing when it is root and apt-get is there; else says what to install. Silent when
+# nothing is missing.
 set -eu
 
 missing=
@@ -10,7 +11,10 @@ tests)
     command -v chromium > /dev/null || missing="$missing chromium"
     command -v nginx > /dev/null || missing="$missing nginx"
     command -v promtool > /dev/null || missing="$missing prometheus"
-    these="a Chromium, an nginx and a Prometheus on the PATH, for the tests"
+    command -v node > /dev/null || missing="$missing nodejs"
+    command -v npm > /dev/null || missing="$missing npm"
+    [ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
+    these="a Chromium, an nginx, a Prometheus, an sshd, a node and an npm, for the tests"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"
@@ -29,7 +33,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
         cat "$log" >&2
         exit 1
     fi
-    for service in nginx prometheus; do
+    for service in nginx prometheus ssh; do
         case $missing in *$service*)
             # Debian makes a service of it; the tests want the program alone.
             { update-rc.d $service disable && invoke-rc.d $service stop; } > "$log" 2>&1 || true
