@@ -6,7 +6,7 @@ targets beyond their names; `flask_jwt` is the one module that knows Flask.
 
 from app.access.access import Access
 from app.access.attempts import FailedAttempts
-from app.access.bearer import bearer_token
+from app.access.bearer import any_token, bearer_token
 from app.access.fetch import fetch_document
 from app.access.file_keys import FileKeys
 from app.access.flask_jwt import install
@@ -42,6 +42,7 @@ __all__ = [
     "Tickets",
     "TokenVerifier",
     "allows",
+    "any_token",
     "bearer_token",
     "fetch_document",
     "holds",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, g, request
 
 from app.access import FailedAttempts
+from app.blueprints.guard import ROUTES, Need
 from app.blueprints.problems import answer_to
 from app.errors import TooManyAttempts, Unauthenticated
 
@@ -24,4 +25,4 @@ def install(app: Flask, attempts: FailedAttempts) -> None:
 
 def _presented() -> bool:
     """Who shows nothing guesses nothing: they are only asked to log in."""
-    return bool(g.get("has_token")) or request.endpoint == "hooks.git"
+    return bool(g.get("has_token")) or ROUTES.get(request.endpoint or "") is Need.SIGNATURE

@@ -243,6 +243,15 @@ class RevocationBody(Schema):
     )
 
 
+class TextBody(Schema):
+    """A text to encrypt or decrypt, or what has become of it."""
+
+    class Meta:
+        unknown = RAISE
+
+    value = fields.String(required=True, validate=validate.Length(0, 1 << 16))
+
+
 class TicketSchema(Schema):
     """A ticket for one stream."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import ip_network
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ import pytest
 from app.blueprints.proxies import client_of
 from devstack.issuer import LocalIssuer
 from devstack.valkey import Valkey
-from tests.serving import Serving, serving
+from tests.serving import BRISK, Serving, serving
 from tests.support import eventually
 
 BAD = "not.a.token"
 LIMIT = 5
+REDIS_TIMEOUT = BRISK.redis
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def statuses(site: Serving, token: str, address: str, count: int) -> list[int]:
 
 def in_one_minute() -> None:
     """Wait for the next minute if this one is nearly over."""
-    eventually(lambda: time.time() % 60 < 50, timeout=12)
+    eventually(lambda: time.time() % 60 < 45, timeout=17)
 
 
 def test_after_some_bad_tokens_more_are_429_and_good_ones_are_answered(site: Serving) -> None:
@@ -69,6 +71,11 @@ def test_guesses_of_signatures_and_tickets_count_too(site: Serving) -> None:
         headers = {"X-Forwarded-For": "192.0.2.5", "Authorization": "Ticket guess"}
         return site.ask("/v1/events?topic=pay/prod", token="", headers=headers).status_code
 
+    def spring() -> int:
+        headers = {"X-Forwarded-For": "192.0.2.7", "X-Config-Token": BAD}
+        return site.ask("/spring/pay/prod", token="", headers=headers).status_code
+
+    assert [spring() for _ in range(LIMIT + 1)] == [401] * LIMIT + [429]
     assert [hook("guess") for _ in range(LIMIT + 1)] == [401] * LIMIT + [429]
     assert hook("hook") == 202
     assert [ticket() for _ in range(LIMIT + 1)] == [401] * LIMIT + [429]
@@ -99,12 +106,19 @@ def test_while_redis_is_away_bad_tokens_are_still_limited_and_good_ones_do_not_w
         with serving(tmp_path, issuer, {"pay.yml": "a: 1\n"}, **settings) as site:
             in_one_minute()
             valkey.pause()
+            good = [seconds_of_a_read(site) for _ in range(9)]
             bad = [site.get("pay/prod", token=BAD).status_code for _ in range(LIMIT + 2)]
             assert bad == [401] * LIMIT + [429] * 2
-            started = time.monotonic()
-            assert [site.get("pay/prod").status_code for _ in range(20)] == [200] * 20
-            assert time.monotonic() - started < 0.5, "a good token waited for Redis"
             valkey.resume()
+            assert median(good) < REDIS_TIMEOUT / 2, "good tokens waited for Redis"
+
+
+def seconds_of_a_read(site: Serving) -> float:
+    """Of a token that was never seen before."""
+    token = site.token(sub=f"new at {time.monotonic()}")
+    started = time.monotonic()
+    assert site.get("pay/prod", token=token).status_code == 200
+    return time.monotonic() - started
 
 
 TRUSTED = (ip_network("127.0.0.1"), ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
