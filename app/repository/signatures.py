@@ -41,7 +41,7 @@ class Signatures:
         return known
 
     def _ask(self, commit: str) -> bool:
-        """An unknown key makes a good signature of nobody's; `minTrustLevel` makes Git say no to it."""
+        """A good signature by an unknown key is nobody's. Git 2.39 says no to it by itself; older ones need to be told."""
         settings = (
             f"gpg.ssh.allowedSignersFile={self._file}",
             "gpg.minTrustLevel=fully",

@@ -26,7 +26,7 @@ CHECKS = ",".join(
     ]
 )
 STREAMS = ("/v1/stream", "/v1/events")
-BOUNDS = ["--max-examples", "3", "--max-time", "20", "--request-timeout", "10", "--workers", "2"]
+BOUNDS = ["--max-examples", "3", "--max-time", "20", "--request-timeout", "60", "--workers", "2"]
 
 
 def tried(site: Serving, token: str, directory: Path, *options: str) -> tuple[int, str]:
@@ -46,6 +46,6 @@ def tried(site: Serving, token: str, directory: Path, *options: str) -> tuple[in
 def test_every_answer_is_described_and_none_is_a_fault_of_the_server(tmp_path: Path, issuer: LocalIssuer) -> None:
     with serving(tmp_path, issuer, FILES, webhook_secret="hook", git_write=True) as site:
         code, said = tried(site, site.token(EVERYTHING), tmp_path, "--phases", "coverage,fuzzing")
-    assert code == 0, said[-6000:]
+    assert code == 0, said
     selected, there_are = map(int, re.search(r"Selected: (\d+)/(\d+)", said).groups())  # type: ignore[union-attr]
     assert selected == there_are - len(STREAMS)
