@@ -41,7 +41,7 @@ class Signatures:
         return known
 
     def _ask(self, commit: str) -> bool:
-        """A good signature by an unknown key is nobody's. Git 2.39 says no to it by itself; older ones need to be told."""
+        """A good signature by an unknown key is nobody's: Git 2.39 knows that by itself, others by `minTrustLevel`."""
         settings = (
             f"gpg.ssh.allowedSignersFile={self._file}",
             "gpg.minTrustLevel=fully",
