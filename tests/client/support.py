@@ -1,0 +1,56 @@
+"""What the tests of the client share: a shop of services, and clients that do in a second what takes a minute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from config_client import Timings
+from tests.serving import Serving
+
+#: Everything that a test may have to wait for, at a fraction of its length.
+FAST = Timings(
+    initial=10,
+    connect=2,
+    request=5,
+    repoll=60,
+    poll=0.2,
+    long_poll=2,
+    backoff=0.1,
+    backoff_most=0.5,
+    climb=0.5,
+    climb_most=1,
+    unconfirmed=30,
+)
+
+
+@dataclass
+class Shop:
+    """A running server, and what a client of one of its services is given."""
+
+    serving: Serving
+
+    @property
+    def url(self) -> str:
+        return self.serving.server.url
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def new_service(self, text: str = "db: {pool: 5}\n") -> str:
+        """A service with one file, which the server has installed."""
+        service = self.serving.new_service()
+        self.change(service, text)
+        return service
+
+    def change(self, service: str, text: str) -> str:
+        return self.serving.push({f"{service}-production.yml": text}, f"{service}: a change")
+
+    def token(self, service: str, **claims: Any) -> str:
+        return self.serving.issuer.token(sub=service, scope="config:read", service=service, **claims)
+
+    def arguments(self, service: str, **more: Any) -> dict[str, Any]:
+        """Of ConfigClient and SyncConfigClient."""
+        given = {"config_server_url": self.url, "service_name": service, "env": "production"}
+        return {**given, "auth_token": self.token(service), "timings": FAST, **more}
