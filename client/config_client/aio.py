@@ -258,8 +258,12 @@ class ConfigClient(Reading):
         ) as socket:
             self._sockets[action.link] = socket
             self._events.put_nowait(core.Opened(action.link))
-            while True:
-                self._events.put_nowait(core.Received(action.link, await socket.recv()))
+            try:
+                while True:
+                    self._events.put_nowait(core.Received(action.link, await socket.recv()))
+            except asyncio.CancelledError:
+                await socket.close()  # by 1000: nothing is wrong
+                raise
 
     async def _event_stream(self, action: core.OpenEvents, token: str) -> core.Ended:
         import httpx

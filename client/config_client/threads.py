@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import httpx
     from websockets.sync.client import ClientConnection
 
-#: How long `close` waits for what is under way, in seconds.
+#: How long `close` waits for an action under way, in seconds.
 _PATIENCE = 2.0
 
 
@@ -71,8 +71,7 @@ class SyncConfigClient(Reading):
             raise TypeError("this client has no event loop: give a token's source that is no coroutine")
         self._events: queue.SimpleQueue[core.Event | None] = queue.SimpleQueue()
         self._streams: dict[int, _Stream] = {}
-        self._threads: set[threading.Thread] = set()
-        self._lock = threading.Lock()  # guards the threads, and the making of the HTTP client
+        self._lock = threading.Lock()  # guards the making of the HTTP client
         self._judged: Snapshot | None = None
         self._listener: threading.Thread | None = None
         self._starting = threading.RLock()  # one fetch, or start, at a time
@@ -149,12 +148,9 @@ class SyncConfigClient(Reading):
             if stream.socket is not None:
                 stream.socket.close()
             stream.cut()
-        deadline = time.monotonic() + _PATIENCE
-        with self._lock:
-            threads = [*self._threads, *([self._listener] if self._listener else [])]
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+        listener = self._listener
+        if listener is not None and listener is not threading.current_thread():
+            listener.join(_PATIENCE)
         if self._http is not None:
             self._http.close()
 
@@ -195,15 +191,9 @@ class SyncConfigClient(Reading):
                 work(action)
             except Exception:  # noqa: BLE001 - a loop: a fault of ours must not end it
                 log.exception("a fault of this client; it goes on")
-            finally:
-                with self._lock:
-                    self._threads.discard(threading.current_thread())
 
         def spawn(action: core.Action) -> None:
-            thread = threading.Thread(target=run, args=(action,), name=f"config-{work.__name__}", daemon=True)
-            with self._lock:
-                self._threads.add(thread)
-            thread.start()
+            threading.Thread(target=run, args=(action,), name=f"config{work.__name__}", daemon=True).start()
 
         return spawn
 

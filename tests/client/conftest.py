@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from devstack.issuer import LocalIssuer
+from tests.client.both import BOTH, Client
 from tests.client.support import Shop
 from tests.serving import BRISK, serving
+
+NewClient = Callable[..., Client]
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +22,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Itera
     timings = replace(BRISK, heartbeat=1.0)
     with serving(tmp_path_factory.mktemp("client"), issuer, {"application.yml": "log: info\n"}, timings=timings) as one:
         yield Shop(one)
+
+
+@pytest.fixture(params=list(BOTH))
+def new_client(request: pytest.FixtureRequest) -> Iterator[NewClient]:
+    """Make a client of the kind that this run of the test is for; closed at its end."""
+    with ExitStack() as closing:
+
+        def made(**arguments: Any) -> Client:
+            client: Client = BOTH[request.param](**arguments)
+            closing.callback(client.close)
+            return client
+
+        yield made
