@@ -42,8 +42,8 @@ _PATIENCE = 2.0
 class _Stream:
     """One stream's thread, as others see it."""
 
-    def __init__(self, token: str) -> None:
-        self.token = token
+    def __init__(self) -> None:
+        self.token = ""  # that it was opened with
         self.socket: ClientConnection | None = None
         self._cut: Callable[[], None] | None = None
         self._lock = threading.Lock()  # guards `over` and the way to cut it
@@ -79,8 +79,8 @@ class SyncConfigClient(Reading):
         self._http: httpx.Client | None = None
         self._closed = threading.Event()
         self._actions: Mapping[type, Callable[[Any], None]] = {
-            core.OpenSocket: self._spawned(self._carry),
-            core.OpenEvents: self._spawned(self._carry),
+            core.OpenSocket: self._open,
+            core.OpenEvents: self._open,
             core.Send: self._send,
             core.Renew: self._spawned(self._renew),
             core.Close: self._close_link,
@@ -193,7 +193,7 @@ class SyncConfigClient(Reading):
                 log.exception("a fault of this client; it goes on")
 
         def spawn(action: core.Action) -> None:
-            threading.Thread(target=run, args=(action,), name=f"config{work.__name__}", daemon=True).start()
+            threading.Thread(target=run, args=(action,), name="config-client-work", daemon=True).start()
 
         return spawn
 
@@ -243,9 +243,12 @@ class SyncConfigClient(Reading):
         else:
             self._events.put(core.Answered(ask.ask, answer.status_code, answer.headers, answer.content))
 
-    def _carry(self, action: core.OpenSocket | core.OpenEvents) -> None:
+    def _open(self, action: core.OpenSocket | core.OpenEvents) -> None:
+        stream = self._streams[action.link] = _Stream()
+        self._spawned(lambda action: self._carry(action, stream))(action)
+
+    def _carry(self, action: core.OpenSocket | core.OpenEvents, stream: _Stream) -> None:
         """One stream, from its opening to its end."""
-        stream = self._streams[action.link] = _Stream("")
         try:
             stream.token = self._token()
             if isinstance(action, core.OpenSocket):

@@ -15,6 +15,7 @@ from tests.client.support import Shop
 from tests.serving import BRISK, serving
 
 NewClient = Callable[..., Client]
+NewPair = Callable[..., list[Client]]
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +29,17 @@ def shop(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Itera
 def new_client(request: pytest.FixtureRequest) -> Iterator[NewClient]:
     """Make a client of the kind that this run of the test is for; closed at its end."""
     with ExitStack() as closing:
+        yield lambda **arguments: _made(closing, request.param, arguments)
 
-        def made(**arguments: Any) -> Client:
-            client: Client = BOTH[request.param](**arguments)
-            closing.callback(client.close)
-            return client
 
-        yield made
+@pytest.fixture
+def new_pair() -> Iterator[NewPair]:
+    """Make one of each kind, where a fault is to hit both at once."""
+    with ExitStack() as closing:
+        yield lambda **arguments: [_made(closing, kind, arguments) for kind in BOTH]
+
+
+def _made(closing: ExitStack, kind: str, arguments: dict[str, Any]) -> Client:
+    client: Client = BOTH[kind](**arguments)
+    closing.callback(client.close)
+    return client
