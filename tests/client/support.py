@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from config_client import Timings
+from devstack.processes import plain_environment
+from devstack.server import ROOT
+from tests.client.both import Client
 from tests.serving import Serving
+from tests.support import eventually
 
 #: Everything that a test may have to wait for, at a fraction of its length.
 FAST = Timings(
@@ -22,6 +26,17 @@ FAST = Timings(
     climb_most=1,
     unconfirmed=30,
 )
+#: Of a program of the client's: ours, and where the client lies.
+ENVIRONMENT = {**plain_environment(without=("CONFIG_", "PYTHON")), "PYTHONPATH": str(ROOT / "client")}
+
+
+def await_transport(client: Client, by: str, *, timeout: float = 10) -> None:
+    """`by` "" waits until the stream is lost."""
+    eventually(lambda: client.reading.transport == by, timeout=timeout)
+
+
+def await_value(client: Client, key: str, value: Any, *, timeout: float = 10) -> None:
+    eventually(lambda: client.reading.get(key) == value, timeout=timeout)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from config_client import BindingError, Change, ConfigRefused, ConfigRejected, ConfigUnavailable
 from devstack.processes import free_port
 from tests.client.conftest import NewClient
-from tests.client.support import Shop
+from tests.client.support import Shop, await_transport, await_value
 from tests.support import eventually
 
 
@@ -34,10 +34,10 @@ def test_a_change_arrives_over_each_transport(shop: Shop, new_client: NewClient)
         clients[transport].fetch()
         clients[transport].listen()
     for transport, client in clients.items():
-        eventually(lambda client=client, transport=transport: client.reading.transport == transport)
+        await_transport(client, transport)
     version = shop.change(service, "n: 2\n")
     for client in clients.values():
-        eventually(lambda client=client: client.reading["n"] == 2)
+        await_value(client, "n", 2)
         assert client.reading.version == version
         assert not client.reading.stale
 
@@ -91,8 +91,8 @@ def test_a_configuration_that_does_not_fit_what_is_bound_is_rejected_and_told_to
     client.listen()
     eventually(lambda: client.reading.transport)
     shop.change(service, "db: {pool: many}\n")
-    rejected = eventually(lambda: _instance(shop, service).get("rejected"))
-    assert rejected["reason"] == "db.pool: is no int"
+    eventually(lambda: _instance(shop, service).get("rejected"))
+    assert _instance(shop, service)["rejected"]["reason"] == "db.pool: is no int"
     assert live.value == DbSettings(5)
     shop.change(service, "db: {pool: 7}\n")
     eventually(lambda: live.pool == 7)
@@ -151,8 +151,10 @@ def test_changes_can_be_iterated_and_end_with_the_client(shop: Shop, new_client:
     assert next(changes).new["n"] == 2
     shop.change(service, "n: 3\n")
     assert next(changes).new["n"] == 3
-    threading.Timer(0.2, client.close).start()
+    closing = threading.Thread(target=client.close)
+    closing.start()
     assert list(changes) == []
+    closing.join()
 
 
 def test_a_slow_reader_of_changes_gets_them_as_one(shop: Shop, new_client: NewClient) -> None:
@@ -165,7 +167,7 @@ def test_a_slow_reader_of_changes_gets_them_as_one(shop: Shop, new_client: NewCl
     first = next(changes)
     for text in ("n: 3\nm: 1\n", "n: 4\nm: 1\n"):
         shop.change(service, text)
-        eventually(lambda text=text: client.reading["n"] == int(text[3]))
+        await_value(client, "n", int(text[3]))
     second = next(changes)
     assert (first.old["n"], first.new["n"], second.old["n"], second.new["n"]) == (1, 2, 2, 4)
     assert second.keys == ("n", "m")

@@ -443,5 +443,4 @@ def test_what_nobody_confirms_for_long_is_stale() -> None:
 
 
 def _cached() -> Document:
-    names = {"etag": etag("one"), "version": commit("one"), "head": commit("one")}
-    return Document(TOPIC, ONE, **names, rev=rev(1), tag='"tag-one"', on_disk=True)
+    return Document(TOPIC, ONE, etag("one"), commit("one"), commit("one"), rev(1), tag='"tag-one"', on_disk=True)

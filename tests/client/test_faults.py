@@ -18,7 +18,7 @@ from devstack.server import Server
 from devstack.valkey import Valkey
 from tests.client.both import Client
 from tests.client.conftest import NewPair
-from tests.client.support import FAST, Shop
+from tests.client.support import FAST, Shop, await_transport, await_value
 from tests.cluster.stack import BRISK
 from tests.fault_proxy import FaultProxy
 from tests.support import eventually
@@ -35,12 +35,12 @@ def followed(clients: Sequence[Client], by: str = "websocket") -> None:
         client.fetch()
         client.listen()
     for client in clients:
-        eventually(lambda client=client: client.reading.transport == by, timeout=10)
+        await_transport(client, by, timeout=10)
 
 
 def all_have(clients: Sequence[Client], key: str, value: Any, *, timeout: float = 10) -> None:
     for client in clients:
-        eventually(lambda client=client: client.reading.get(key) == value, timeout=timeout)
+        await_value(client, key, value, timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ def test_a_server_that_goes_and_comes_back_is_followed_again(
     all_have(clients, "n", 1)
     ending(stand.server)
     for client in clients:
-        eventually(lambda client=client: not client.reading.transport)
+        await_transport(client, "")
         assert client.reading["n"] == 1
     stand.push(2)
     stand.server.start()
     all_have(clients, "n", 2)
     for client in clients:
-        eventually(lambda client=client: client.reading.transport == "websocket", timeout=15)
+        await_transport(client, "websocket", timeout=15)
         assert not client.reading.stale
 
 
@@ -119,12 +119,12 @@ def test_a_token_that_expires_in_a_stream_without_another_is_replaced_at_the_nex
     clients = new_pair(**shop.arguments(service, auth_token=lambda: tokens[-1]))
     followed(clients)
     for client in clients:
-        eventually(lambda client=client: not client.reading.transport, timeout=15)
+        await_transport(client, "", timeout=15)
     tokens.append(shop.token(service))
     shop.change(service, "n: 2\n")
     all_have(clients, "n", 2)
     for client in clients:
-        eventually(lambda client=client: client.reading.transport == "websocket")
+        await_transport(client, "websocket")
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
@@ -137,7 +137,7 @@ def test_a_half_open_connection_is_noticed_by_its_silence(
     proxy.unplug()
     shop.change(service, "n: 2\n")
     for client in clients:
-        eventually(lambda client=client: not client.reading.transport, timeout=8)
+        await_transport(client, "", timeout=8)
         assert client.reading["n"] == 1
     proxy.plug()
     all_have(clients, "n", 2)
@@ -171,13 +171,13 @@ def test_where_streams_do_not_get_through_it_falls_down_to_polling_and_climbs_up
     proxy.up.altered = (b"GET /v1/", b"GET /v9/")
     proxy.cut()
     for client in clients:
-        eventually(lambda client=client: not client.reading.transport)
+        await_transport(client, "")
     proxy.up.altered = (b"/v1/stream", b"/v1/nothin")
     shop.change(service, "n: 2\n")
     all_have(clients, "n", 2)
     proxy.up.altered = None
     for client in clients:
-        eventually(lambda client=client: client.reading.transport == "websocket", timeout=10)
+        await_transport(client, "websocket", timeout=10)
     shop.change(service, "n: 3\n")
     all_have(clients, "n", 3)
 
