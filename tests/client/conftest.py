@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from devstack.issuer import LocalIssuer
+from devstack.origin import OriginRepo
+from devstack.server import Server
 from tests.client.both import BOTH, Client
-from tests.client.support import Shop
+from tests.client.support import Office, Shop
+from tests.cluster.stack import BRISK as BRISK_SERVER
 from tests.serving import BRISK, serving
 
 NewClient = Callable[..., Client]
@@ -23,6 +26,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Itera
     timings = replace(BRISK, heartbeat=1.0)
     with serving(tmp_path_factory.mktemp("client"), issuer, {"application.yml": "log: info\n"}, timings=timings) as one:
         yield Shop(one)
+
+
+@pytest.fixture(scope="session")
+def office(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Iterator[Office]:
+    directory = tmp_path_factory.mktemp("office")
+    origin = OriginRepo(directory / "origin")
+    origin.write({"application.yml": "log: info\n"}, "first")
+    settings = {"REPO_URL": origin.url, "ENVS": "production,staging", "GIT_WRITE": "true", "JWT_ISSUER": issuer.url}
+    settings |= {"JWT_AUDIENCE": issuer.audience, "JWT_JWKS_URL": issuer.jwks_url, "STREAMS_PER_WORKER": "100"}
+    server = Server(directory, settings, application=BRISK_SERVER).start()
+    yield Office(server, origin, issuer)
+    server.close()
 
 
 @pytest.fixture(params=list(BOTH))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from config_client import Timings
+from devstack.issuer import LocalIssuer
+from devstack.origin import OriginRepo, git
 from devstack.processes import plain_environment
-from devstack.server import ROOT
+from devstack.server import ROOT, Server
 from tests.client.both import Client
 from tests.serving import Serving
 from tests.support import eventually
@@ -69,3 +75,41 @@ class Shop:
         """Of ConfigClient and SyncConfigClient."""
         given = {"config_server_url": self.url, "service_name": service, "env": "production"}
         return {**given, "auth_token": self.token(service), "timings": FAST, **more}
+
+
+@dataclass
+class Office:
+    """A server in processes of its own, which may write to its origin, and whoever asks it."""
+
+    server: Server
+    origin: OriginRepo
+    issuer: LocalIssuer
+    _names: Iterator[int] = field(default_factory=itertools.count)
+
+    def new_service(self, text: str) -> str:
+        service = f"till{next(self._names)}"
+        self.change(service, text)
+        return service
+
+    def change(self, service: str, text: str) -> str:
+        return self.push({f"{service}-production.yml": text}, f"{service}: a change")
+
+    def push(self, files: Mapping[str, str], message: str) -> str:
+        """Commit, and wait until the server has it."""
+        git(self.origin.work, "pull", "--quiet", "--ff-only", "origin", "main")  # what the server has pushed meanwhile
+        commit = self.origin.write(files, message)
+        self.ask("/v1/admin/refresh", "POST").raise_for_status()
+        return commit
+
+    @property
+    def head(self) -> str:
+        return git(self.origin.bare, "rev-parse", "main")
+
+    def ask(self, path: str, method: str = "GET") -> httpx.Response:
+        token = self.issuer.token(scope="config:read:*/* config:write")
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=self.server.url, trust_env=False, timeout=30, headers=headers) as client:
+            return client.request(method, path)
+
+    def instances(self, service: str) -> list[Any]:
+        return list(self.ask(f"/v1/admin/instances?service={service}").json()["instances"])
