@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
-from devstack.server import Server
+from devstack.server import ROOT, Server
+from tests.browser.site import Site
 from tests.client.both import BOTH, Client
 from tests.client.support import Office, Shop
 from tests.cluster.stack import BRISK as BRISK_SERVER
@@ -29,12 +32,24 @@ def shop(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Itera
 
 
 @pytest.fixture(scope="session")
-def office(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Iterator[Office]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The web server of an application: a page, and the client's module beside it."""
+    directory = tmp_path_factory.mktemp("site")
+    for file in (Path(__file__).parent / "page" / "index.html", ROOT / "client" / "js" / "config-client.js"):
+        shutil.copy(file, directory)
+    running = Site(directory)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def office(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer, site: Site) -> Iterator[Office]:
     directory = tmp_path_factory.mktemp("office")
     origin = OriginRepo(directory / "origin")
     origin.write({"application.yml": "log: info\n"}, "first")
     settings = {"REPO_URL": origin.url, "ENVS": "production,staging", "GIT_WRITE": "true", "JWT_ISSUER": issuer.url}
     settings |= {"JWT_AUDIENCE": issuer.audience, "JWT_JWKS_URL": issuer.jwks_url, "STREAMS_PER_WORKER": "100"}
+    settings |= {"ALLOWED_ORIGINS": site.origin}
     server = Server(directory, settings, application=BRISK_SERVER).start()
     yield Office(server, origin, issuer)
     server.close()
