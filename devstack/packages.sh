@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser, the proxy and the Node that only the tests drive. Installs the Debian packages that are
+# environments. With `tests`: the browser, the proxy and the Node that only they drive. Installs the Debian packages that are
 # missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
 set -eu
 
