@@ -127,6 +127,7 @@ class Services:
         self._key = load_server_key(settings.key_file, settings.data_dir)
         self.search_paths = tuple(checked_search_path(path) for path in settings.search_paths)
         self.metrics = Metrics(registry)
+        self.metrics.set_streams_limit(settings.streams_per_worker)
         self.notifier = ConfigChangeNotifier(settings.streams_per_worker)
         self.hints = Hints(settings.data_dir / "hint")
         self._closing = ExitStack()
@@ -614,6 +615,7 @@ class Services:
             max_age=timings.stream_age,
             expiry_warning=timings.expiry_warning,
             drain_seconds=timings.drain,
+            catch_up=timings.catch_up,
         )
 
     @cached_property
@@ -629,7 +631,7 @@ class Services:
 
     @cached_property
     def audit(self) -> AuditAggregate:
-        return AuditAggregate(self.trail.record, time.time)
+        return AuditAggregate(self.trail.record, time.time, seconds=self.timings.audit_minute)
 
     @cached_property
     def webhook_secret(self) -> bytes | None:

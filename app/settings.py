@@ -45,6 +45,7 @@ class Timings:
     hint_retries: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # fetch again after a webhook that brought nothing
     settle: float = 600.0  # a push that was broken off and has not arrived by then is held to have failed
     lock_retry: float = 1.0  # how often a worker tries to become the one that pulls
+    audit_minute: float = 60.0  # like reads, and denials of who has no name, are one record in such a time
     keys_refresh: float = 300.0  # signing keys of the identity provider
     keys_min_interval: float = 10.0  # an unknown key id wakes the refresher at most this often
     keys_keep: float = 86_400.0  # known keys go on verifying while the provider is down

@@ -88,7 +88,7 @@ def _envelope(request: ReadRequest, resolution: Resolution, stale: tuple[Stale, 
         "label": target.label,
         "version": resolution.version,
         "head": resolution.head,
-        "etag": resolution.etag,
+        "etag": resolution.etag_in(request.view),
     }
     if stale:
         body["stale"] = [each.as_json() for each in stale]

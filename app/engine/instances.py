@@ -11,7 +11,7 @@ from typing import Any
 from app.engine.engine import SLICE, ConfigEngine
 from app.engine.world import World
 from app.errors import BadInput, ConfigServerError
-from app.model import Json, Target, checked_envs, checked_label, checked_service
+from app.model import Json, Target, View, checked_envs, checked_label, checked_service
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +65,28 @@ class Instances:
 
     def all(self, world: World, is_wanted: Callable[[Target], bool]) -> list[Instance]:
         """By target, instance and connection."""
-        etags: dict[Target, str | None] = {}
+        etags: dict[Target, frozenset[str]] = {}
         found: list[Instance] = []
         pause_at = time.perf_counter() + SLICE
         for record in self._records():
             for target in filter(None, map(topic_target, record["topics"])):
                 if is_wanted(target):
                     if target not in etags:
-                        etags[target] = self._etag(world, target)
+                        etags[target] = self._etags(world, target)
                     found.append(_instance(record, target, etags[target]))
             if time.perf_counter() > pause_at:
                 time.sleep(0)  # other requests of this worker get their turn
                 pause_at = time.perf_counter() + SLICE
         return sorted(found, key=lambda each: (each.target.topic, each.record.get("instance") or "", each.record["id"]))
 
-    def _etag(self, world: World, target: Target) -> str | None:
+    def _etags(self, world: World, target: Target) -> frozenset[str]:
+        """What a client may hold that is up to date: one for each view."""
         try:
             head, located = self._engine.target(world, target.service, target.envs, target.label)
-            return self._engine.current(world, located, head).resolution.etag
+            resolution = self._engine.current(world, located, head).resolution
+            return frozenset(map(resolution.etag_in, View))
         except ConfigServerError:
-            return None  # it cannot be served now: nobody can be behind it
+            return frozenset()  # it cannot be served now: nobody can be behind it
 
 
 def totals(instances: Iterable[Instance]) -> dict[str, Json]:
@@ -99,10 +101,10 @@ def totals(instances: Iterable[Instance]) -> dict[str, Json]:
     }
 
 
-def _instance(record: Mapping[str, Any], target: Target, etag: str | None) -> Instance:
+def _instance(record: Mapping[str, Any], target: Target, etags: frozenset[str]) -> Instance:
     ack = record["acks"].get(target.topic)
     if ack is None:
         return Instance(target, record, None, None, None)
     rejected = ack if ack["status"] == "rejected" else None
     applied = ack.get("applied") if rejected else ack["etag"]
-    return Instance(target, record, applied, etag is not None and applied != etag, rejected)
+    return Instance(target, record, applied, bool(etags) and applied not in etags, rejected)

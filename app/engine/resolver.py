@@ -60,6 +60,14 @@ class Resolution:
                 [str(exc).rpartition(":")[0]], "the secret is not a value that can stand there"
             ) from exc
 
+    def etag_in(self, view: View) -> str:
+        """The etag of `document(view)`: who held the masked one and may see the other holds something else."""
+        return self._masked_etag if view is View.MASKED and self.effective.references else self.etag
+
+    @cached_property
+    def _masked_etag(self) -> str:
+        return hashlib.sha256(f"{self.etag} masked".encode()).hexdigest()[:32]
+
     @cached_property
     def keys(self) -> frozenset[str]:
         return frozenset(self.effective.origins)

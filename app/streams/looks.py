@@ -76,7 +76,7 @@ class Look:
     __slots__ = ("_documents", "_frames", "_known", "current", "failure", "until", "world")
 
     def __init__(
-        self, known: LocalCache[tuple[Target, str], _Known], world: World, answer: Current | ConfigServerError
+        self, known: LocalCache[tuple[Target, View, str], _Known], world: World, answer: Current | ConfigServerError
     ) -> None:
         self.world = world
         self.current = answer if isinstance(answer, Current) else None
@@ -90,10 +90,10 @@ class Look:
         """Write what those will ask for who were told of `former`. What cannot be written is seen when they ask."""
         if self.current is None or former.current is None:
             return
-        base = former.current.resolution.etag
+        held = former.current.resolution
         with suppress(ConfigServerError):
             for kind, patches in {(kind, patches) for kind, _, patches in list(former._frames) if kind in KINDS}:
-                self.content(KINDS[kind], base, patches=patches)
+                self.content(KINDS[kind], held.etag_in(KINDS[kind]), patches=patches)
 
     def takes(self, former: Look | None) -> None:
         """Go on with the frames of `former`, if it was the same."""
@@ -110,27 +110,27 @@ class Look:
         frame = self._frames.get(key)
         if frame is None:
             assert self.current is not None
-            before = self._known.get((self.current.resolution.target, base)) if base else None
+            before = self._known.get((self.current.resolution.target, view, base)) if base else None
             if before is None and base is not None:
                 return self.content(view, None, patches=patches)  # a client may claim to hold anything: it is not kept
             frame = self._frames[key] = self._written(self.current, view, base if patches else None, before)
         return frame
 
-    def state(self) -> Frame:
+    def state(self, view: View) -> Frame:
         """Only the staleness has changed: the document is the one that the subscriber holds."""
         assert self.current is not None
-        key = ("state", None, False)
+        key = ("state", view.value, False)
         frame = self._frames.get(key)
         if frame is None:
-            frame = self._frames[key] = change(_told(self.current, "state"))
+            frame = self._frames[key] = change(_told(self.current, "state", view))
         return frame
 
     def _written(self, current: Current, view: View, base: str | None, before: _Known | None) -> Frame:
         resolution = current.resolution
-        now = self._remembered(resolution)
+        now = self._remembered(resolution, view)
         document = self._document(resolution, view)
         keys = changed_keys(before.sealed(), now.sealed()) if before else tuple(resolution.effective.origins)
-        told = replace(_told(current, "put"), keys=keys, doc=document.text, sum=document.sum)
+        told = replace(_told(current, "put", view), keys=keys, doc=document.text, sum=document.sum)
         if before is not None and base is not None:
             old, new = (each.masked() if view is View.MASKED else each.sealed() for each in (before, now))
             operations = text_of(patch(old, new, document.values))
@@ -138,9 +138,9 @@ class Look:
                 told = replace(told, op="patch", base=base, doc=None, patch=operations)
         return change(told)
 
-    def _remembered(self, resolution: Resolution) -> _Known:
+    def _remembered(self, resolution: Resolution, view: View) -> _Known:
         """For those who hold it when the next one comes."""
-        key = (resolution.target, resolution.etag)
+        key = (resolution.target, view, resolution.etag_in(view))
         known = self._known.get(key)
         if known is None:
             known = _Known(resolution)
@@ -163,7 +163,7 @@ class Looks:
         self._engine = engine
         self._digest_key = digest_key
         self._digests: LocalCache[Holding, str] = LocalCache(capacity)
-        self._known: LocalCache[tuple[Target, str], _Known] = LocalCache(capacity)
+        self._known: LocalCache[tuple[Target, View, str], _Known] = LocalCache(capacity)
         self._looks: dict[Target, Look] = {}
         self._prepared: dict[Target, Look] = {}
         self._sync: tuple[World, float, Frame] | None = None
@@ -185,11 +185,14 @@ class Looks:
             self._sweep(now)
         return fresh
 
-    def prepare(self, world: World, target: Target) -> None:
-        """Before `world` is installed: write what will be told of `target`, so that its followers are told at once."""
+    def prepare(self, world: World, target: Target, found: Current | ConfigServerError | None) -> None:
+        """Before `world` is installed: write what will be told of `target`, so that its followers are told at once.
+
+        `found` is what it is there, where that is known.
+        """
         former = self._looks.get(target)
         if former is not None:
-            self._prepared[target] = look = Look(self._known, world, self._found(world, target))
+            self._prepared[target] = look = Look(self._known, world, found or self._found(world, target))
             look.writes_as(former)
 
     def gone(self, target: Target, etag: str | None) -> Frame:
@@ -229,12 +232,12 @@ class Looks:
                     looks.pop(target, None)
 
 
-def _told(current: Current, op: str) -> Change:
+def _told(current: Current, op: str, view: View) -> Change:
     resolution = current.resolution
     return Change(
         resolution.target.topic,
         op,
-        resolution.etag,
+        resolution.etag_in(view),
         resolution.version,
         resolution.head,
         stale=current.stale,

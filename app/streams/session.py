@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from app.engine import World
 from app.errors import BadInput, ConfigServerError, Forbidden, NotFound, Unauthenticated, Unavailable, code_of
 from app.model import Principal, Stale, Target, View, checked_envs, checked_label, checked_service
-from app.notify import Subscriber, wire
+from app.notify import Rev, Subscriber, wire
 from app.notify.wire import Auth, Frame, Subscribe, Unsubscribe
 from app.streams.looks import Look
 from app.streams.policy import Listener, StreamPolicy
@@ -20,6 +20,8 @@ from app.streams.policy import Listener, StreamPolicy
 MAX_DENIALS = 20
 #: How long a token's end is reckoned by a clock that does not know of a change of the date, in seconds.
 CLOCK_SECONDS = 60.0
+#: How often is looked whether this worker has caught up with who waits for it, in seconds.
+AHEAD_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +36,22 @@ class Close:
 class _Held:
     """What this connection has been told of one topic.
 
-    `may` is the view that its token allows, `view` the one in which it was told (None: as the client says it holds
-    it), `failed` the code of the failure that it was told last.
+    `may` is the view that its token allows, `failed` the code of the failure that it was told last.
     """
 
     etag: str | None
-    may: View | None
-    view: View | None = None
+    may: View
     stale: tuple[Stale, ...] = ()
     failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """What a client said, to be done when `rev` is installed here, or at `until` (monotonic seconds)."""
+
+    rev: Rev
+    until: float
+    commands: list[wire.Command]
 
 
 class StreamSession:
@@ -53,6 +62,7 @@ class StreamSession:
     """
 
     __slots__ = (
+        "_ahead",
         "_beat_at",
         "_closing",
         "_connection",
@@ -101,6 +111,7 @@ class StreamSession:
         self._leave_at = time.monotonic() + policy.limits.max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load
         self._drain_at: float | None = None
         self._quiet_until = 0.0
+        self._ahead: _Ahead | None = None
         self._told: World | None = None
 
     @property
@@ -119,10 +130,19 @@ class StreamSession:
 
     def due_at(self) -> float:
         """When something is due by itself, in monotonic seconds."""
-        return min(self._beat_at, self._quiet_until)
+        due_at = min(self._beat_at, self._quiet_until)
+        return due_at if self._ahead is None else min(due_at, time.monotonic() + AHEAD_SECONDS)
 
     def handle(self, command: wire.Command) -> Iterator[Frame]:
-        """Do what the client asks; the frames to send for it."""
+        """Do what the client asks, all in its order; the frames to send for it."""
+        if self._ahead is None:
+            self._ahead = self._waits(command)
+        if self._ahead is None:
+            yield from self._do(command)
+        else:
+            self._ahead.commands.append(command)
+
+    def _do(self, command: wire.Command) -> Iterator[Frame]:
         if isinstance(command, Subscribe):
             yield from self.subscribe(command)
         elif isinstance(command, Unsubscribe):
@@ -140,6 +160,7 @@ class StreamSession:
         """Whether there is nothing to look at but topics: so it is for the thousands who are told of one change."""
         return (
             self._opening is None
+            and self._ahead is None
             and self._closing is None
             and time.monotonic() < self._quiet_until
             and not (self._engine.notifier.draining and self._drain_at is None)
@@ -151,6 +172,7 @@ class StreamSession:
             yield from self._greet(self._opening)
         for message in messages:
             yield from self._received(message)
+        yield from self._caught_up()
         ending = self._closing or self._ending()
         if ending is not None:
             if ending.code != wire.CLOSE_BAD_FRAME:
@@ -171,6 +193,21 @@ class StreamSession:
         self._beat()
         for command in opening:
             yield from self.handle(command)
+
+    def _waits(self, command: wire.Command) -> _Ahead | None:
+        """A client that comes from another worker may have seen more than there is here: it is told nothing older."""
+        rev = Rev.parse(command.since) if isinstance(command, Subscribe) and command.since else None
+        if rev is None or self._engine.has(rev):
+            return None
+        return _Ahead(rev, time.monotonic() + self._policy.limits.catch_up, [])
+
+    def _caught_up(self) -> Iterator[Frame]:
+        """What waited, once it need not wait longer. A false claim is heard too, in the end."""
+        ahead = self._ahead
+        if ahead is not None and (self._engine.has(ahead.rev) or time.monotonic() >= ahead.until):
+            self._ahead = None
+            for command in ahead.commands:
+                yield from self._do(command)
 
     def _received(self, message: str | bytes | None) -> Iterator[Frame]:
         """One message of the client. What is not of this protocol, or comes too often, ends the stream."""
@@ -208,13 +245,14 @@ class StreamSession:
         self._warned = False
         followed = list(self._held.items())
         for target, held in followed:
-            held.may = self._policy.authorize(principal, target.service, target.envs)
-            if held.may is None:
+            may = self._policy.authorize(principal, target.service, target.envs)
+            if may is None:
                 self._policy.on_denied(self._listener, target.topic)
                 yield wire.error("forbidden", target.topic, False)
                 self._drop(target)
-            elif held.may is not held.view:
-                self._subscriber.mark((target,))  # the same etag reads otherwise now
+            elif may is not held.may:
+                held.may = may
+                self._subscriber.mark((target,))  # it may read otherwise now
         self._tell_presence()
         if followed and not self._held:
             self._closing = Close(wire.CLOSE_FORBIDDEN, "no grant of the new token covers what was followed")
@@ -294,9 +332,9 @@ class StreamSession:
         if command.digest is None or any(command.topics.values()):
             return
         etags: dict[Target, str | None] = {}
-        for target in self._held:
+        for target, held in self._held.items():
             current = self._policy.looks.at(world, target).current
-            etags[target] = current.resolution.etag if current is not None else None
+            etags[target] = current.resolution.etag_in(held.may) if current is not None else None
         if None not in etags.values() and hmac.compare_digest(self._digest_of(etags).encode(), command.digest.encode()):
             for target, held in self._held.items():
                 held.etag = etags[target]
@@ -347,23 +385,22 @@ class StreamSession:
     def _frame(self, target: Target, look: Look, held: _Held) -> Frame | None:
         current = look.current
         assert current is not None
-        if held.etag == current.resolution.etag and held.view is held.may and held.stale == current.stale:
+        if held.etag == current.resolution.etag_in(held.may) and held.stale == current.stale:
             held.failed = None
             return None
         view = held.may = self._view(target.service, target.envs)  # asked again at each delivery
-        # What a client holds in another view is another document.
-        base = held.etag if held.view is view or held.view is None else None
-        if base != current.resolution.etag:
-            frame = look.content(view, base, patches=self._takes_patches)
+        etag = current.resolution.etag_in(view)
+        if held.etag != etag:
+            frame = look.content(view, held.etag, patches=self._takes_patches)
             self._policy.on_pushed(frame.op or "put")
             self._policy.on_delivered(self._listener, view, current.resolution)
         elif held.stale != current.stale:
-            frame = look.state()
+            frame = look.state(view)
             self._policy.on_pushed("state")
         else:
-            held.view, held.failed = view, None
+            held.failed = None
             return None
-        held.etag, held.view, held.stale, held.failed = current.resolution.etag, view, current.stale, None
+        held.etag, held.stale, held.failed = etag, current.stale, None
         return frame
 
     def _sync(self, world: World) -> Frame:
