@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -10,9 +9,7 @@ import click
 from app import offline
 from app.audit import verify_directory
 from app.errors import SettingsError
-from app.settings import Settings
-
-_SECRET_PATHS: tuple[str, ...] = next(field.default for field in fields(Settings) if field.name == "secret_paths")
+from app.settings import SECRET_PATHS, Settings
 
 
 @click.group()
@@ -33,7 +30,10 @@ def check() -> None:
     "--search-paths", envvar="CONFIG_SERVER_SEARCH_PATHS", default="", help="As the setting; the root if empty."
 )
 @click.option(
-    "--secret-paths", envvar="CONFIG_SERVER_SECRET_PATHS", default=",".join(_SECRET_PATHS), help="As the setting."
+    "--secret-paths",
+    envvar="CONFIG_SERVER_SECRET_PATHS",
+    default=",".join(SECRET_PATHS),
+    help="As the setting.",
 )
 @click.option(
     "--aliases", default="kv", show_default=True, help="The mounts that references may name, comma-separated."

@@ -46,8 +46,8 @@ class Folder:
     def blob(self, blob_id: str, *, limit: int) -> bytes:
         """Raises BlobTooLarge."""
         file = self._files[blob_id]
-        if file.stat().st_size > limit:
-            raise BlobTooLarge(blob_id)
+        if (size := file.stat().st_size) > limit:
+            raise BlobTooLarge(size, limit)
         return file.read_bytes()
 
     def _found(self, directory: Path) -> Iterator[tuple[str, Blob]]:

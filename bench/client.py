@@ -24,11 +24,11 @@ _KINDS = ("asyncio", "threads")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`seconds` is how long nothing happens while wake-ups are counted, three heartbeats by default."""
+    """`seconds` is how long nothing happens while wake-ups are counted, two heartbeats by default."""
 
     imports: int = 15
     clients: int = 50
-    seconds: float = 60.0
+    seconds: float = 40.0
 
 
 @dataclass(frozen=True, slots=True)

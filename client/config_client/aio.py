@@ -245,15 +245,9 @@ class ConfigClient(Reading):
         from websockets.asyncio.client import connect
         from websockets.typing import Subprotocol
 
-        class Direct(connect):
-            """Follows no redirect: a token goes to the server that it was given for."""
-
-            def process_redirect(self, exc: Exception) -> Exception:
-                return exc
-
         options = socket_options(self._url, self._ssl, action.headers, token)
         options |= {"open_timeout": self._timings.connect, "proxy": True if self._trust_env else None}
-        async with Direct(
+        async with connect(
             socket_url(self._url, action.path), subprotocols=[Subprotocol(SUBPROTOCOL)], **options
         ) as socket:
             self._sockets[action.link] = socket

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from config_client.cli.commands import configctl
 from devstack.processes import free_port
 from tests.client.both import OnThreads
 from tests.client.support import ENVIRONMENT, Office, await_transport
+from tests.fault_proxy import FaultProxy
 from tests.support import eventually
 
 ADMIN = "config:read:*/* config:write"
@@ -284,6 +287,29 @@ def test_the_program_runs_in_a_process_of_its_own(desk: Desk) -> None:
     command = [sys.executable, "-c", "from config_client.cli import main; main()", "get", desk.target, "db.pool"]
     done = subprocess.run(command, env={**ENVIRONMENT, **desk.env}, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("db.pool\t5\n", "", 0)
+
+
+def test_a_terminal_gets_a_heading_and_is_told_of_what_takes_long(desk: Desk) -> None:
+    command = [sys.executable, "-c", "from config_client.cli import main; main()", "get", desk.target, "db.pool"]
+    with FaultProxy(desk.office.server.port) as proxy:
+        proxy.down.delay = 1.6
+        env = {**ENVIRONMENT, **desk.env, "CONFIG_CLIENT_URL": proxy.url, "TERM": "xterm"}
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = b"".join(iter(lambda: _read(ours), b"")).decode()
+        os.close(ours)
+        assert process.wait(10) == 0, shown
+    assert "waiting: GET" in shown
+    assert "\x1b[1mKEY" in shown
+
+
+def _read(descriptor: int) -> bytes:
+    """Of a terminal; its other end closes with an error."""
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:
+        return b""
 
 
 @pytest.mark.parametrize(

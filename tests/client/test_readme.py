@@ -73,7 +73,11 @@ def test_every_example_of_the_readme_is_python_that_compiles() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert len(blocks) > 5
     for block in blocks:
-        wrapped = "async def example():\n" + textwrap.indent(block, "    ") if re.search(r"\b(await|async for)\b", block) else block
+        wrapped = (
+            "async def example():\n" + textwrap.indent(block, "    ")
+            if re.search(r"\b(await|async for)\b", block)
+            else block
+        )
         compile(wrapped, "README.md", "exec")
 
 

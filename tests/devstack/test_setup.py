@@ -113,7 +113,7 @@ def test_root_gets_what_the_tests_drive_and_no_service_of_it(tmp_path: Path) -> 
 
 def test_a_service_that_was_there_before_is_not_ended(tmp_path: Path) -> None:
     machine = Machine(tmp_path, user=0)
-    for program in ("nginx", "promtool", "apt-get", "update-rc.d", "invoke-rc.d"):
+    for program in ("nginx", "promtool", "node", "apt-get", "update-rc.d", "invoke-rc.d"):
         machine.add(program)
     assert machine.run("packages.sh", "tests").returncode == 0
     assert [call.split()[-1] for call in machine.called("apt-get") if "install" in call] == ["chromium"]
