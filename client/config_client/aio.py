@@ -67,6 +67,7 @@ class ConfigClient(Reading):
         Raises ConfigUnavailable, ConfigRefused, ConfigRejected.
         """
         async with self._fetching:
+            self._tried = True
             cached = await asyncio.to_thread(self._cached)
             fetched = self._fetched = asyncio.get_running_loop().create_future()
             self._events.put_nowait(core.Fetch(cached))
@@ -78,10 +79,13 @@ class ConfigClient(Reading):
         return self.snapshot
 
     async def start_listening(self) -> None:
-        """From now on changes arrive, until `close`. Returns at once; fetches first if that was not done."""
+        """From now on changes arrive, until `close`. Returns at once; fetches first if that was not tried yet.
+
+        After a fetch that failed there is no configuration until the server has one to give: see `changes`.
+        """
         if self._closed:
             raise RuntimeError("this client is closed")
-        if self._snapshot is None:
+        if not self._tried:
             await self.fetch_initial_config()
         if self._listener is None:
             self._events.put_nowait(core.Listen())

@@ -6,7 +6,7 @@ import json
 import logging
 import stat
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from config_client import BindingError, Change, ConfigRefused, ConfigRejected, ConfigUnavailable
 from devstack.processes import free_port
 from tests.client.conftest import NewClient
-from tests.client.support import Shop, await_transport, await_value
+from tests.client.support import FAST, Shop, await_transport, await_value
+from tests.fault_proxy import FaultProxy
 from tests.support import eventually
 
 
@@ -171,6 +172,21 @@ def test_a_slow_reader_of_changes_gets_them_as_one(shop: Shop, new_client: NewCl
     second = next(changes)
     assert (first.old["n"], first.new["n"], second.old["n"], second.new["n"]) == (1, 2, 2, 4)
     assert second.keys == ("n", "m")
+
+
+def test_who_goes_on_without_a_first_configuration_gets_it_when_the_server_is_there(
+    shop: Shop, new_client: NewClient
+) -> None:
+    service = shop.new_service("n: 1\n")
+    with FaultProxy(shop.port) as proxy:
+        proxy.refusing = True
+        client = new_client(**shop.arguments(service, config_server_url=proxy.url, timings=replace(FAST, initial=0.3)))
+        with pytest.raises(ConfigUnavailable, match=r"within 0\.3 s"):
+            client.fetch()
+        client.listen()
+        proxy.refusing = False
+        eventually(lambda: client.reading.transport, timeout=10)
+        assert client.reading["n"] == 1
 
 
 def test_a_service_without_a_grant_is_told_so_at_once(shop: Shop, new_client: NewClient) -> None:
