@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 
@@ -23,13 +24,16 @@ class Handlers:
     def __init__(self) -> None:
         self._handlers: tuple[tuple[str, Handler], ...] = ()
         self._checks: tuple[Check, ...] = ()
+        self._lock = threading.Lock()  # guards the adding
 
     def add(self, pattern: str, handler: Handler) -> None:
-        self._handlers = (*self._handlers, (pattern, handler))
+        with self._lock:
+            self._handlers = (*self._handlers, (pattern, handler))
 
     def add_check(self, check: Check) -> None:
         """`check` raises BindingError for a snapshot that does not fit."""
-        self._checks = (*self._checks, check)
+        with self._lock:
+            self._checks = (*self._checks, check)
 
     def judgement(self, old: Snapshot | None, new: Snapshot) -> Judgement:
         """Checks first, then the handlers in the order of their registration. When one raises, those that have already
@@ -39,6 +43,8 @@ class Handlers:
                 check(new)
         except BindingError as error:
             return str(error)
+        except Exception as error:  # noqa: BLE001 - a type's own code, whatever it raises, is its no
+            return f"{type(error).__name__}: {error}"
         if old is None:
             return None
         change = change_between(old, new)

@@ -58,7 +58,7 @@ class Live(Generic[T]):
         return seen[1]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("_"):  # never one of a setting, and asked for by copy and pickle before there is anything
             raise AttributeError(name)
         return getattr(self.value, name)
 
@@ -131,6 +131,7 @@ class Reading:
             self._cache = DiskCache(Path(cache_dir), self._url, subject.name, without=cache_without, cipher=cipher)
         self._handlers = Handlers()
         self._mailboxes: tuple[Mailbox, ...] = ()
+        self._opening = threading.Lock()  # guards the opening and closing of mailboxes
         self._snapshot: Snapshot | None = None
         self._tried = False  # whether a first configuration was asked for
         self._prepare()
@@ -266,8 +267,10 @@ class Reading:
 
     def _open_mailbox(self, ring: Callable[[], None]) -> Mailbox:
         mailbox = Mailbox(ring)
-        self._mailboxes = (*self._mailboxes, mailbox)
+        with self._opening:
+            self._mailboxes = (*self._mailboxes, mailbox)
         return mailbox
 
     def _close_mailbox(self, mailbox: Mailbox) -> None:
-        self._mailboxes = tuple(each for each in self._mailboxes if each is not mailbox)
+        with self._opening:
+            self._mailboxes = tuple(each for each in self._mailboxes if each is not mailbox)

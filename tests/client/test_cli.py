@@ -110,6 +110,8 @@ def test_plan_shows_and_changes_nothing(desk: Desk) -> None:
     assert done.stdout == ""
     assert desk.office.head == head
     assert json.loads(desk.out("plan", desk.target, "db.pool=9", "-o", "json"))["files"][0]["op"] == "change"
+    breaking = desk.run("plan", desk.target, "db.pool=${vault:nope/x#y}")
+    assert (breaking.exit_code, "It would break" in breaking.stderr) == (1, True), breaking.output
 
 
 def test_set_shows_its_plan_and_makes_a_commit_that_keeps_the_files_comments(desk: Desk) -> None:

@@ -108,6 +108,30 @@ def test_a_first_configuration_that_does_not_fit_is_told_to_the_program(shop: Sh
         client.fetch()
 
 
+def test_a_type_that_raises_of_itself_rejects_and_the_next_configuration_is_taken(
+    shop: Shop, new_client: NewClient
+) -> None:
+    @dataclass
+    class Picky:
+        n: int
+
+        def __post_init__(self) -> None:
+            if self.n > 5:
+                raise RuntimeError("too many")
+
+    service = shop.new_service("n: 1\n")
+    client = new_client(**shop.arguments(service))
+    client.fetch()
+    live = client.reading.bind("", Picky)
+    client.listen()
+    eventually(lambda: client.reading.transport)
+    shop.change(service, "n: 9\n")
+    eventually(lambda: _instance(shop, service).get("rejected"))
+    assert _instance(shop, service)["rejected"]["reason"] == "RuntimeError: too many"
+    shop.change(service, "n: 2\n")
+    eventually(lambda: live.n == 2)
+
+
 def test_handlers_hear_of_what_they_named_and_one_that_raises_keeps_the_former_configuration(
     shop: Shop, new_client: NewClient
 ) -> None:

@@ -42,8 +42,8 @@ def plan(
     file: str | None,
     commit: str | None,
     label: str | None,
-) -> None:
-    """What a change would do, and to whom. Changes nothing."""
+) -> int:
+    """What a change would do, and to whom. Changes nothing. Exits with 1 if it would break something."""
     if commit:
         made = session.api.post("/v1/admin/plan", {"commit": commit, "label": label})
     elif target:
@@ -51,7 +51,11 @@ def plan(
         made = session.api.post("/v1/admin/plan", {"edits": edits, "label": label})
     else:
         raise ValueError("plan what? TARGET KEY=VALUE, or --commit")
-    _show(session, made)
+    if session.how == "table":
+        show.plan(made)
+    else:
+        show.data(made, session.how)
+    return 1 if made["breaks"] else 0
 
 
 @click.argument("target")
@@ -201,13 +205,6 @@ def _file_of(api: Api, target: str, key: str, label: str | None) -> str:
     origins = [told["origin"], *told["overridden"]] if told else []
     files = [origin.rsplit(":", 2)[0].partition("#")[0] for origin in origins]
     return next((file for file in files if Path(file).stem == stem), f"{stem}.yml")
-
-
-def _show(session: Session, made: Mapping[str, Any]) -> None:
-    if session.how == "table":
-        show.plan(made)
-    else:
-        show.data(made, session.how)
 
 
 def _changed(

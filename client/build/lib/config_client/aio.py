@@ -67,6 +67,7 @@ class ConfigClient(Reading):
         Raises ConfigUnavailable, ConfigRefused, ConfigRejected.
         """
         async with self._fetching:
+            self._tried = True
             cached = await asyncio.to_thread(self._cached)
             fetched = self._fetched = asyncio.get_running_loop().create_future()
             self._events.put_nowait(core.Fetch(cached))
@@ -78,10 +79,13 @@ class ConfigClient(Reading):
         return self.snapshot
 
     async def start_listening(self) -> None:
-        """From now on changes arrive, until `close`. Returns at once; fetches first if that was not done."""
+        """From now on changes arrive, until `close`. Returns at once; fetches first if that was not tried yet.
+
+        After a fetch that failed there is no configuration until the server has one to give: see `changes`.
+        """
         if self._closed:
             raise RuntimeError("this client is closed")
-        if self._snapshot is None:
+        if not self._tried:
             await self.fetch_initial_config()
         if self._listener is None:
             self._events.put_nowait(core.Listen())
@@ -245,15 +249,9 @@ class ConfigClient(Reading):
         from websockets.asyncio.client import connect
         from websockets.typing import Subprotocol
 
-        class Direct(connect):
-            """Follows no redirect: a token goes to the server that it was given for."""
-
-            def process_redirect(self, exc: Exception) -> Exception:
-                return exc
-
         options = socket_options(self._url, self._ssl, action.headers, token)
         options |= {"open_timeout": self._timings.connect, "proxy": True if self._trust_env else None}
-        async with Direct(
+        async with connect(
             socket_url(self._url, action.path), subprotocols=[Subprotocol(SUBPROTOCOL)], **options
         ) as socket:
             self._sockets[action.link] = socket

@@ -132,6 +132,7 @@ class Reading:
         self._handlers = Handlers()
         self._mailboxes: tuple[Mailbox, ...] = ()
         self._snapshot: Snapshot | None = None
+        self._tried = False  # whether a first configuration was asked for
         self._prepare()
 
     def _prepare(self) -> None:

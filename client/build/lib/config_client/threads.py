@@ -98,6 +98,7 @@ class SyncConfigClient(Reading):
         Raises ConfigUnavailable, ConfigRefused, ConfigRejected.
         """
         with self._starting:
+            self._tried = True
             self._fetched = slot = _Slot()
             self._events.put(core.Fetch(self._cached()))
             if self._listener is None:
@@ -108,11 +109,14 @@ class SyncConfigClient(Reading):
         return self.snapshot
 
     def start_listening(self) -> None:
-        """From now on changes arrive, until `close`. Returns at once; fetches first if that was not done."""
+        """From now on changes arrive, until `close`. Returns at once; fetches first if that was not tried yet.
+
+        After a fetch that failed there is no configuration until the server has one to give: see `changes`.
+        """
         with self._starting:
             if self._closed.is_set():
                 raise RuntimeError("this client is closed")
-            if self._snapshot is None:
+            if not self._tried:
                 self.fetch_initial_config()
             if self._listener is None:
                 self._events.put(core.Listen())
