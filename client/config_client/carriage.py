@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,13 @@ from config_client.version import USER_AGENT
 SUBPROTOCOL = "cfg.v1"
 #: The largest frame or answer that is taken; no configuration comes near.
 MAX_SIZE = 64 * 1024 * 1024
+
+
+class _Discreet(logging.LoggerAdapter[logging.Logger]):
+    """Below INFO websockets writes headers and frames into the log: the token, and every value."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - its name in the standard library
+        return level >= logging.INFO and super().isEnabledFor(level)
 
 
 def checked_url(url: str) -> str:
@@ -47,6 +55,7 @@ def socket_options(url: str, context: ssl.SSLContext | None, given: Mapping[str,
         "user_agent_header": about.pop("user-agent"),
         "additional_headers": about,
         "compression": None,
+        "logger": _Discreet(logging.getLogger("config_client.websocket"), {}),
         "ping_interval": None,
         "max_size": MAX_SIZE,
         "close_timeout": 1,

@@ -333,7 +333,7 @@ def test_the_log_and_the_hook_tell_what_happens_and_no_value(
 
     arguments = shop.arguments(service, on_event=hook)
     client = new_client(**arguments)
-    with caplog.at_level(logging.DEBUG, "config_client"):
+    with caplog.at_level(logging.DEBUG):  # of everybody: httpx and websockets too
         client.fetch()
         client.listen()
         eventually(lambda: client.reading.transport)
