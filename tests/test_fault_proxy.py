@@ -248,7 +248,7 @@ def test_its_end_is_the_end_of_every_link_whatever_waits_in_it(listener: socket.
 
 
 def test_what_is_altered_on_its_way_is_as_long_as_before(proxy: FaultProxy, pair: Pair) -> None:
-    proxy.down.altered = (b"pool", b"POOL")
+    proxy.down.altered = {b"pool": b"POOL"}
     pair.server.sendall(b"a pool of pools")
     assert exactly(pair.client, 15) == b"a POOL of POOLs"
     pair.client.sendall(b"a pool")

@@ -21,7 +21,7 @@ from tests.support import eventually
 #: Everything that a test may have to wait for, at a fraction of its length.
 FAST = Timings(
     initial=10,
-    connect=2,
+    connect=4,
     request=5,
     repoll=60,
     poll=0.2,
