@@ -78,6 +78,11 @@ class Talk:
             assert due <= end, "nothing is due"
             self.wait(due - self.now)
 
+    def wait_for_any(self) -> None:
+        """Let the time pass until something is due, if anything is."""
+        if self.core.due is not None:
+            self.wait(max(0.0, self.core.due - self.now))
+
     def _did(self, actions: list[core.Action]) -> None:
         """The program looks at once; every frame that goes out is one of cfg.v1."""
         self.actions += actions

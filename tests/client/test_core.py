@@ -412,6 +412,16 @@ def test_a_document_on_disk_that_the_server_confirms_is_not_sent_again() -> None
     assert (talk.held.config, talk.core.stale(talk.now)) == (ONE, ())
 
 
+def test_a_304_to_a_question_that_named_nothing_is_no_answer() -> None:
+    talk = Talk()
+    talk.tell(core.Fetch())
+    talk.answer(304)
+    assert talk.all(core.Fetched) == []
+    talk.wait_for(core.Ask)
+    talk.answer(200, body(ONE, "one"))
+    assert talk.last(core.Fetched).error is None
+
+
 def test_who_wants_to_fail_fast_gets_the_first_failure() -> None:
     talk = Talk(fail_fast=True)
     talk.tell(core.Fetch(cached=_cached()))

@@ -8,6 +8,7 @@ import subprocess
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from config_client.run import write_private
@@ -58,7 +59,7 @@ def store(name: str, profile: Profile) -> Path:
     profiles = {**stored(), name: profile}
     place = directory()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    quoted = json.dumps  # a JSON text without control characters is a basic string of TOML
+    quoted = partial(json.dumps, ensure_ascii=False)  # such a text is a basic string of TOML too
     lines = [
         f"[{quoted(each)}]\nserver = {quoted(one.server)}\nkind = {quoted(one.kind)}\nsource = {quoted(one.source)}\n"
         for each, one in profiles.items()

@@ -207,13 +207,18 @@ class Core:
         number = self._number()
         self._asked[number] = (purpose, now)
         headers = {"accept": "application/json", **self._instance()}
-        known = self._holder.told or (self._cached if self.held is None else None)
+        known = self._known
         if known is not None and known.tag:
             headers["if-none-match"] = known.tag
         if self._revs.last:
             headers["x-config-rev"] = self._revs.last
         path = self._subject.config_path(wait)
         self._out.append(do.Ask(number, "GET", path, headers, wait + (timeout or self._timings.request)))
+
+    @property
+    def _known(self) -> Document | None:
+        """What a server may answer 304 to."""
+        return self._holder.told or (self._cached if self.held is None else None)
 
     def _instance(self) -> dict[str, str]:
         return {"x-config-instance": self._subject.instance} if self._subject.instance else {}
@@ -226,6 +231,8 @@ class Core:
         if found.trouble is None and self._revs.is_older(found.rev):
             self._note("older", rev=found.rev, last=self._revs.last)
             found = Outcome(trouble=Trouble.BUSY, reason="the answer is older than what is held")
+        if found.same and self._known is None:  # what it was the same as is no longer held, or never was
+            found = Outcome(trouble=Trouble.BROKEN, reason="304, and nothing was named")
         if purpose == "first":
             self._first(found, now)
         elif purpose == "repoll":
@@ -258,8 +265,7 @@ class Core:
             self._offer(found.document, now)
         elif found.same:
             self._revs.saw(found.rev)
-            known = self._holder.told or self._cached
-            if known is not None:
+            if (known := self._known) is not None:
                 self._offer(replace(known, on_disk=False, gone=False, rev=found.rev or known.rev), now)
 
     # Following
