@@ -225,6 +225,18 @@ def test_can_i_answers_with_its_exit_code_and_changes_nothing(desk: Desk, scope:
     assert desk.office.head == head
 
 
+def test_encrypt_makes_of_a_value_what_a_file_may_hold(desk: Desk) -> None:
+    keeper = Desk(desk.office, desk.service, desk.home, "config:encrypt")
+    sealed = keeper.run("encrypt", keys="s3cret word\n")
+    assert (sealed.exit_code, sealed.stdout[:8]) == (0, "{cipher}"), sealed.output
+    done = desk.run("set", desk.target, f"db.password={sealed.stdout.strip()}", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "s3cret" not in done.output
+    assert desk.out("get", desk.target, "db.password") == "db.password\ts3cret word\n"
+    assert keeper.run("encrypt", keys="").exit_code == 2
+    assert desk.run("encrypt", keys="s3cret word\n").exit_code == 3, "it takes config:encrypt"
+
+
 def test_login_stores_where_a_token_comes_from_and_never_the_token(desk: Desk, tmp_path: Path) -> None:
     token = desk.env["CONFIG_CLIENT_TOKEN"]
     secret = tmp_path / "token"

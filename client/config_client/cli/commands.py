@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from config_client.cli import changing, looking, setting_up
+from config_client.cli import changing, looking, sealing, setting_up
 from config_client.cli.session import Session
 from config_client.version import __version__
 
@@ -28,4 +28,5 @@ def configctl(context: click.Context, server: str, token_file: Path | None, prof
 
 looking.add_to(configctl)
 changing.add_to(configctl)
+sealing.add_to(configctl)
 setting_up.add_to(configctl)
