@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -103,7 +104,7 @@ def test_the_library_needs_nothing_of_the_server_and_loads_no_network_before_it_
 def test_the_package_holds_all_modules_its_types_and_the_program(tmp_path: Path) -> None:
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
     source = tmp_path / "source"
-    subprocess.run(["cp", "-r", str(CLIENT), str(source)], check=True)
+    shutil.copytree(CLIENT, source, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source)]
     subprocess.run(pip, check=True, capture_output=True)
