@@ -251,6 +251,11 @@ def test_login_stores_where_a_token_comes_from_and_never_the_token(desk: Desk, t
     other = ("--profile", "other", "--server", desk.office.server.url, "--token-file", str(secret), "login")
     assert desk.run(*other, **without).exit_code == 0
     assert desk.out("--profile", "other", "get", desk.target, "db.pool", **without) == "db.pool\t5\n"
+    refused = desk.run(
+        "--profile", "bad", "--server", desk.office.server.url, "login", "--token-command", "echo x.y.z", **without
+    )
+    assert refused.exit_code == 3
+    assert "bad" not in stored.read_text(), "what does not work is not stored"
     secret.write_text("x.y.z")
     assert desk.run("get", desk.target, **without).exit_code == 3
     missing = desk.run("--profile", "nobody", "get", desk.target, **without)
@@ -303,6 +308,7 @@ def test_the_program_runs_in_a_process_of_its_own(desk: Desk) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("db.pool\t5\n", "", 0)
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_heading_and_is_told_of_what_takes_long(desk: Desk) -> None:
     command = [sys.executable, "-c", "from config_client.cli import main; main()", "get", desk.target, "db.pool"]
     with FaultProxy(desk.office.server.port) as proxy:

@@ -27,6 +27,7 @@ class DbSettings:
     host: str = "localhost"
 
 
+@pytest.mark.slow
 def test_a_change_arrives_over_each_transport(shop: Shop, new_client: NewClient) -> None:
     service = shop.new_service("n: 1\n")
     clients = {}

@@ -110,6 +110,7 @@ def test_with_redis_down_a_push_still_arrives(stand: Stand, new_pair: NewPair) -
     all_have(clients, "n", 4)
 
 
+@pytest.mark.slow
 def test_a_token_that_expires_in_a_stream_without_another_is_replaced_at_the_next(
     shop: Shop, new_pair: NewPair
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_token_that_expires_in_a_stream_without_another_is_replaced_at_the_nex
         await_transport(client, "websocket")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 def test_a_half_open_connection_is_noticed_by_its_silence(
     shop: Shop, proxy: FaultProxy, new_pair: NewPair, transport: str
@@ -181,6 +183,7 @@ def test_where_streams_do_not_get_through_it_falls_down_to_polling_and_climbs_up
     all_have(clients, "n", 3)
 
 
+@pytest.mark.slow
 def test_long_polling_and_polling_carry_changes_where_nothing_else_does(
     shop: Shop, proxy: FaultProxy, new_pair: NewPair
 ) -> None:

@@ -74,6 +74,7 @@ def state(page: Page) -> Any:
     return page.call("state")
 
 
+@pytest.mark.slow
 def test_a_page_reads_follows_and_rejects(page: Page, office: Office) -> None:
     service = office.new_service("db: {pool: 5}\nhosts: [a]\n")
     assert begun(page, options(office, service)) == {"log": "info", "db": {"pool": 5}, "hosts": ["a"]}
@@ -93,6 +94,7 @@ def test_a_page_reads_follows_and_rejects(page: Page, office: Office) -> None:
     eventually(lambda: office.instances(service)[0]["behind"] is False)
 
 
+@pytest.mark.slow
 def test_a_page_falls_to_event_streams_then_to_polling_and_climbs_up_again(page: Page, office: Office) -> None:
     service = office.new_service("db: {pool: 1}\n")
     with FaultProxy(office.server.port) as proxy:
@@ -184,6 +186,7 @@ def lines(told: Path) -> list[Any]:
     return [json.loads(line) for line in told.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
+@pytest.mark.slow
 def test_node_follows_and_rejects(office: Office, tmp_path: Path) -> None:
     service, told = office.new_service("db: {pool: 5}\n"), tmp_path / "told"
     with following(options(office, service), told):

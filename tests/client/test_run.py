@@ -106,6 +106,7 @@ def test_what_is_missing_is_said(arguments: list[str], code: int, says: str) -> 
     assert (done.returncode, says in done.stderr) == (code, True), done.stderr
 
 
+@pytest.mark.slow
 def test_the_exit_code_of_the_command_is_ours(shop: Shop) -> None:
     service = shop.new_service()
     command = [sys.executable, "-m", "config_client", "run", "--env", "production", service, "--"]

@@ -9,6 +9,7 @@ from click.shell_completion import get_completion_class
 
 from config_client.carriage import checked_url
 from config_client.cli import show
+from config_client.cli.api import Api
 from config_client.cli.doctor import examine
 from config_client.cli.profiles import Profile, store
 from config_client.cli.session import Session, command
@@ -37,17 +38,13 @@ def login(session: Session, token_command: str | None, token_env: str | None, sk
         raise ValueError("which server? configctl --server URL login ...")
     profile = Profile(checked_url(session.server), *given[0])
     if not skip_check:
-        session.token_file = None
-        profile.token()
-    file_of = store(session.profile, profile)
-    show.say(f"Stored as profile {session.profile} in {file_of}.")
-    if not skip_check:
-        from config_client.cli.api import Api
-
         api = Api(profile.server, profile.token())
-        api.get("/v1/admin/status")
-        api.close()
+        try:
+            api.get("/v1/admin/status")
+        finally:
+            api.close()
         show.say(f"{profile.server} takes the token.", "green")
+    show.say(f"Stored as profile {session.profile} in {store(session.profile, profile)}.")
 
 
 @click.argument("target", required=False)
