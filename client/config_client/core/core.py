@@ -10,6 +10,7 @@ from typing import Any
 
 from config_client.core import actions as do
 from config_client.core import events
+from config_client.core.acks import Acks
 from config_client.core.answers import Outcome, outcome
 from config_client.core.holder import Holder
 from config_client.core.inbox import Inbox, Mismatch, parsed
@@ -23,9 +24,6 @@ from config_client.timings import Timings
 #: Close codes that say that this way is no good, not that it is over.
 _NO_GOOD = frozenset({1002, 1003, 1007, 1009, 1010, 4400, 4502})
 _NOT_MINE = 4403
-#: Seconds between two acknowledgements, and from a stream's beginning to the first by HTTP: the server takes 20 frames
-#: in 10 s, and knows a new stream everywhere after a second.
-_ACK_EVERY, _ACK_FIRST = 0.7, 1.5
 
 
 class Core:
@@ -60,7 +58,7 @@ class Core:
         self._next_at: float | None = None
         self._repoll_at: float | None = None
         self._renew_at: float | None = None
-        self._ack: dict[str, str] | None = None
+        self._acks = Acks()
         self._on: Mapping[type, Callable[[Any, float], None]] = {
             events.Fetch: self._on_fetch,
             events.Listen: self._on_listen,
@@ -131,15 +129,15 @@ class Core:
     @property
     def due(self) -> float | None:
         """When `tick` has something to do."""
-        times = [self._next_at, self._repoll_at, self._renew_at, self._ack_at]
+        times = [self._next_at, self._repoll_at, self._renew_at, self._acks.due(self._link)]
         times.append(self._fetch.at if self._fetch else None)
         times.append(self._link.deadline if self._link else None)
         times.append(self._ladder.climb_at if self._listening else None)
         return min((at for at in times if at is not None), default=None)
 
     def _taken(self, now: float) -> list[do.Action]:
-        if self._ack_at is not None and now >= self._ack_at:
-            self._send_ack(now)
+        if self._link is not None and (said := self._acks.take(self._link, now)) is not None:
+            self._say(self._link, said, now)
         out, self._out[:] = list(self._out), []
         return out
 
@@ -301,7 +299,8 @@ class Core:
         self._next_at = now
 
     def _forget_link(self) -> None:
-        self._link = self._repoll_at = self._renew_at = self._ack = None
+        self._link = self._repoll_at = self._renew_at = None
+        self._acks.drop()
 
     def _on_opened(self, event: events.Opened, _now: float) -> None:
         link = self._link
@@ -424,11 +423,10 @@ class Core:
         self._holder.offer(document, now)
         self._acknowledge()
 
-    def _on_judged(self, event: events.Judged, now: float) -> None:
+    def _on_judged(self, event: events.Judged, _now: float) -> None:
         self._holder.judged(event.etag, event.reason)
         self._acknowledge()
         self._settle()
-        del now
 
     def _acknowledge(self) -> None:
         """Say on the stream, soon, what has become of what the server told last."""
@@ -436,20 +434,10 @@ class Core:
         if link is not None and link.syncs and link.inbox.topic and said is not None:
             etag, reason = said
             if link.inbox.told is not None and link.inbox.told.etag == etag:
-                self._ack = ack(self._revs.last, link.inbox.topic, etag, reason)
+                self._acks.put(ack(self._revs.last, link.inbox.topic, etag, reason))
 
-    @property
-    def _ack_at(self) -> float | None:
-        link = self._link
-        if self._ack is None or link is None:
-            return None
-        return max(link.acked + _ACK_EVERY, link.since + (0 if link.is_socket else _ACK_FIRST))
-
-    def _send_ack(self, now: float) -> None:
-        link, said = self._link, self._ack
-        if link is None or said is None:
-            return
-        link.acked, self._ack = now, None
+    def _say(self, link: Link, said: dict[str, str], now: float) -> None:
+        """A stream by HTTP is acknowledged by HTTP."""
         if link.is_socket:
             self._out.append(do.Send(link.number, json.dumps({"type": "ack", **said})))
             return
