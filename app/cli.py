@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from app import offline
 from app.audit import verify_directory
 from app.errors import SettingsError
-from app.settings import Settings
+from app.settings import SECRET_PATHS, Settings
 
 
 @click.group()
@@ -20,6 +21,47 @@ def main() -> None:
 def check() -> None:
     """Read the settings from the environment; say everything that is wrong with them."""
     _settings()
+
+
+@main.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--envs", envvar="CONFIG_SERVER_ENVS", default="", help="The legal envs, comma-separated.")
+@click.option(
+    "--search-paths", envvar="CONFIG_SERVER_SEARCH_PATHS", default="", help="As the setting; the root if empty."
+)
+@click.option(
+    "--secret-paths",
+    envvar="CONFIG_SERVER_SECRET_PATHS",
+    default=",".join(SECRET_PATHS),
+    help="As the setting.",
+)
+@click.option(
+    "--aliases", default="kv", show_default=True, help="The mounts that references may name, comma-separated."
+)
+def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, aliases: str) -> None:
+    """Validate DIRECTORY, a checkout of a configuration repository, without a server: for its pipeline.
+
+    Every known target is put together, its placeholders filled, its schemas applied, its secret references held against
+    the path policy (no secret is read). Exits with 1 if anything is wrong.
+    """
+    try:
+        report = offline.validate(
+            directory,
+            envs=_listed(envs),
+            search_paths=_listed(search_paths),
+            secret_paths=_listed(secret_paths),
+            aliases=frozenset(_listed(aliases)),
+        )
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for finding in report.findings:
+        whom = f" ({', '.join(finding.targets)})" if finding.targets else ""
+        click.echo(f"{finding.place}: {finding.reason}{whom}")
+    click.echo(f"{report.targets} targets, {len(report.findings)} findings", err=True)
+    if not report.targets:
+        raise click.ClickException("no target is known here: give --envs, or list them in .config-server/targets.toml")
+    if report.findings:
+        raise SystemExit(1)
 
 
 @main.group()
@@ -43,6 +85,10 @@ def verify(directory: Path | None) -> None:
         click.echo(f"{chain}: {verdict.records} records, {state}")
     if not all(verdict.intact for verdict in verdicts.values()):
         raise SystemExit(1)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _settings() -> Settings:

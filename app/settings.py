@@ -22,6 +22,15 @@ from app.model import NAME, checked_label
 PREFIX = "CONFIG_SERVER_"
 
 
+#: Which paths of Vault a target may refer to, where nothing else is set.
+SECRET_PATHS = (
+    "services/{service}/{env}/**",
+    "services/{service}/common/**",
+    "shared/{env}/**",
+    "shared/common/**",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Timings:
     """Every duration that is not a setting, in seconds. Tests run real servers on short ones."""
@@ -91,12 +100,7 @@ class Settings:
     vault_namespace: str | None = None
     vault_cacert: Path | None = None
     vault_mounts: Mapping[str, tuple[str, int]] = field(default_factory=lambda: {"kv": ("secret", 2)})
-    secret_paths: tuple[str, ...] = (
-        "services/{service}/{env}/**",
-        "services/{service}/common/**",
-        "shared/{env}/**",
-        "shared/common/**",
-    )
+    secret_paths: tuple[str, ...] = SECRET_PATHS
     secret_labels: tuple[str, ...] = ()
     secret_sources: tuple[str, ...] = ()
     encrypt_key_file: Path | None = None

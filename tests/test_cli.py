@@ -66,3 +66,42 @@ def test_verify_finds_the_trail_of_the_server_by_its_settings(tmp_path: Path) ->
 def test_verify_of_a_folder_without_a_trail_proves_nothing_and_says_so(tmp_path: Path) -> None:
     done = run("audit", "verify", str(tmp_path))
     assert (done.returncode, "no audit trail" in done.stderr) == (1, True)
+
+
+def test_validate_finds_in_a_folder_what_the_server_would_hold_back(tmp_path: Path) -> None:
+    files = {
+        "application.yml": "log: info\n",
+        "pay-prod.yml": "db:\n  pool: 99\n",
+        "pay-dev.yml": "db: {password: '${vault:kv/services/other/dev/db#password}'}\n",
+        "shop-prod.yml": "a: [\n",
+        "fine-prod.yml": "a: ${b}\nb: 1\npassword: ${vault:kv/services/fine/prod/db#password}\n",
+        "fine-dev.yml": "password: ${vault:nope/services/fine/dev/db#password}\n",
+        ".config-server/schemas/pay.json": '{"properties": {"db": {"properties": {"pool": {"maximum": 50}}}}}',
+        ".config-server/freeze.toml": "[[window]]\nfrom = 1\n",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (tmp_path / "link-prod.yml").symlink_to("pay-prod.yml")
+    done = run("validate", str(tmp_path), "--envs", "prod,dev")
+    assert done.returncode == 1
+    places = {line.partition(": ")[0]: line for line in done.stdout.splitlines()}
+    assert set(places) == {
+        ".config-server/freeze.toml",
+        "fine-dev.yml:1",
+        "link-prod.yml",
+        "pay-dev.yml:1",
+        "pay-prod.yml:2",
+        "shop-prod.yml:2",
+    }
+    assert "db.pool: must be at most 50" in places["pay-prod.yml:2"]
+    assert "(pay/prod)" in places["pay-prod.yml:2"]
+    assert "is not this target's to use" in places["pay-dev.yml:1"]
+    assert "names a mount that there is not" in places["fine-dev.yml:1"]
+
+
+def test_validate_is_content_with_a_good_folder_and_not_with_one_that_names_nobody(tmp_path: Path) -> None:
+    (tmp_path / "pay-prod.yml").write_text("a: 1\n")
+    good = run("validate", str(tmp_path), ENVS="prod")
+    assert (good.returncode, good.stdout, good.stderr) == (0, "", "1 targets, 0 findings\n")
+    assert run("validate", str(tmp_path)).returncode == 1
