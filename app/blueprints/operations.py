@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from marshmallow import Schema, fields
 
 from app import errors
+from app.blueprints.audit_schemas import AuditQuery, RecordsSchema
 from app.blueprints.change_operations import CHANGE_OPERATIONS
 from app.blueprints.operation import Answer, Operation, Part, json_body, json_of
 from app.blueprints.schemas import (
@@ -94,9 +95,10 @@ _FRAMES = (
     "`error` tells of a topic that cannot be served now, `goodbye` precedes the end. docs/protocol has the contract."
 )
 _SIGNED = (
-    "The body is the forge's own and is not looked into. It proves itself by one header: an HMAC-SHA256 of the raw "
-    "body with the shared secret, in hex, with or without `sha256=` (`X-Hub-Signature-256`, `X-Hub-Signature`, "
-    "`X-Gitea-Signature`, `X-Gogs-Signature`), or the secret itself (`X-Gitlab-Token`, `X-Gitee-Token`)."
+    "The body is the forge's own; of it only the branches and commits are looked at, and waited for. It proves itself "
+    "by one header: an HMAC-SHA256 of the raw body with the shared secret, in hex, with or without `sha256=` "
+    "(`X-Hub-Signature-256`, `X-Hub-Signature`, `X-Gitea-Signature`, `X-Gogs-Signature`), one over id, time and body "
+    "(`webhook-signature`, as Standard Webhooks has it), or the secret itself (`X-Gitlab-Token`, `X-Gitee-Token`)."
 )
 _TOPICS: Part = {
     "name": "topic",
@@ -419,12 +421,32 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         fails=(errors.RepositoryUnavailable, errors.AuditUnavailable),
     ),
+    "audit.records": Operation(
+        "Administration",
+        "What is on the trail",
+        "Who did what, newest first. Values are never in it. The files of each host are the proof; what is answered "
+        "here is a view of them.",
+        {
+            200: Answer(
+                "A page; or, as JSON lines, everything that matches.",
+                {**json_of(RecordsSchema), "application/jsonl": {"schema": {"type": "string"}}},
+            )
+        },
+        query=AuditQuery,
+        fails=(errors.BadInput, errors.NotOffered, errors.BusUnavailable, errors.AuditUnavailable),
+    ),
     **CHANGE_OPERATIONS,
     "hooks.git": Operation(
         "Hooks",
         "Be told of a push",
         "A hint to fetch, for the webhook of a Git forge. " + _SIGNED,
-        {202: Answer("Signed; a fetch will follow.", json_of(StatusSchema, {"status": "accepted"}))},
+        {
+            202: Answer(
+                "Signed. `accepted`: a fetch follows, and others until the announced commit is there; `repeated`: the "
+                "same word was heard just now; `ignored`: it is not of a push.",
+                json_of(StatusSchema, {"status": "accepted"}),
+            )
+        },
         fails=(errors.Unauthenticated, errors.NotFound),
         http_fails=((413, "too-large", "The body is larger than 1 MiB."),),
         body={"content": {"*/*": {"schema": {}}}},
