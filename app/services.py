@@ -275,6 +275,7 @@ class Services:
             credentials=credentials,
             timeout=settings.git_timeout_seconds,
             clone_timeout=settings.git_clone_timeout_seconds,
+            allowed_signers=settings.git_allowed_signers_file,
         )
 
     @cached_property

@@ -75,6 +75,7 @@ class Settings:
     git_ssh_key_file: Path | None = None
     git_known_hosts_file: Path | None = None
     git_ca_file: Path | None = None
+    git_allowed_signers_file: Path | None = None
     git_timeout_seconds: float = 10.0
     git_clone_timeout_seconds: float = 600.0
     git_write: bool = False
@@ -374,6 +375,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "git_ssh_key_file": _readable_file,
     "git_known_hosts_file": _readable_file,
     "git_ca_file": _readable_file,
+    "git_allowed_signers_file": _readable_file,
     "git_timeout_seconds": _number,
     "git_clone_timeout_seconds": _number,
     "git_write": _flag,

@@ -105,8 +105,13 @@ class RevisionSchema(Schema):
     author = fields.String()
     message = fields.String()
     signature = fields.String(
-        allow_none=True, metadata={"description": "Git's %G?: N for none, null for one that is not checked."}
+        allow_none=True,
+        metadata={
+            "description": "Git's %G?: N none, G good, U good but of an unknown key, B bad, E cannot be checked; "
+            "null where no signers are known."
+        },
     )
+    signer = fields.String(metadata={"description": "Whose good signature it is."})
     secret_version = fields.Integer(metadata={"description": "Of a rotation: the version that came."})
 
 
