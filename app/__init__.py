@@ -66,7 +66,14 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.register_blueprint(changes.blueprint(operating.changes))
     app.register_blueprint(hold.blueprint(operating.holds))
     app.register_blueprint(
-        overview.blueprint(services.engine, operating.problems, operating.instances, services.access, services.health)
+        overview.blueprint(
+            services.engine,
+            operating.problems,
+            operating.instances,
+            operating.planner,
+            services.access,
+            services.health,
+        )
     )
     app.register_blueprint(audit.blueprint(services.auditing.view))
     app.register_blueprint(hooks.blueprint(operating.webhook_secret, operating.arrivals))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser and the proxy that only the tests drive. Installs the Debian packages that are
+# environments. With `tests`: the browser, the proxy and ssh-keygen, which only the tests drive. Installs the Debian packages that are
 # missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
 set -eu
 
@@ -9,7 +9,8 @@ case ${1:-} in
 tests)
     command -v chromium > /dev/null || missing="$missing chromium"
     command -v nginx > /dev/null || missing="$missing nginx"
-    these="a Chromium and an nginx on the PATH, for the tests"
+    command -v ssh-keygen > /dev/null || missing="$missing openssh-client"
+    these="a Chromium, an nginx and ssh-keygen on the PATH, for the tests"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"

@@ -21,6 +21,7 @@ from app.blueprints.schemas import (
     InstancesQuery,
     InstancesSchema,
     NoQuery,
+    ProblemsQuery,
     ProblemsSchema,
     ReadQuery,
     RefreshSchema,
@@ -359,7 +360,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "Administration",
         "What is wrong",
         "Targets that are served from an older version or cannot be served, since when, at which commit and why, and "
-        "schemas that are not applied: of the targets that are asked for or followed, and that the caller may see.",
+        "schemas that are not applied: of the targets that are asked for or followed (or `all`), as far as seen.",
         {
             200: Answer(
                 "The problems.",
@@ -385,7 +386,7 @@ OPERATIONS: Mapping[str, Operation] = {
                 ),
             )
         },
-        query=NoQuery,
+        query=ProblemsQuery,
         fails=(errors.BadInput, errors.RepositoryUnavailable),
     ),
     "overview.instances": Operation(

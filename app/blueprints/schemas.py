@@ -259,6 +259,21 @@ class NoQuery(Schema):
         unknown = RAISE
 
 
+class ProblemsQuery(Schema):
+    """The query of GET /v1/admin/problems."""
+
+    class Meta:
+        unknown = RAISE
+
+    all = fields.Boolean(
+        load_default=False,
+        metadata={
+            "description": "Also of targets that nobody asks for, as far as the repository speaks of them. That takes "
+            "about a millisecond for each, once for each commit."
+        },
+    )
+
+
 class InstancesQuery(Schema):
     """The query of GET /v1/admin/instances."""
 
@@ -323,7 +338,7 @@ class InstancesSchema(Schema):
 class HeldSchema(Schema):
     """One thing that is wrong."""
 
-    kind = fields.String(required=True, metadata={"enum": ["held_back", "stale", "failing", "schema", "server"]})
+    kind = fields.String(required=True, metadata={"enum": ["held_back", "stale", "failing", "bad", "schema", "server"]})
     reason = fields.String(required=True)
     since = fields.String(metadata={"description": "RFC 3339"})
     service = fields.String()
@@ -347,8 +362,8 @@ class ProblemsSchema(Schema):
 class TargetsSchema(Schema):
     """Of those that the caller may see."""
 
-    known = fields.Integer(required=True)
-    held_back = fields.Integer(required=True)
+    known = fields.Integer(required=True, metadata={"description": "That the repository speaks of, or are asked for."})
+    held_back = fields.Integer(required=True, metadata={"description": "Of those that are asked for or followed."})
     failing = fields.Integer(required=True)
 
 

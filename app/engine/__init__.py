@@ -13,7 +13,7 @@ from app.engine.history_keeper import HistoryKeeper
 from app.engine.installer import Installer
 from app.engine.instances import Instance, Instances, totals
 from app.engine.loader import Loader, Trees
-from app.engine.problems import Problem, Problems
+from app.engine.problems import Problem, Problems, bad_head
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
 from app.engine.schemas import Blobs, SchemaProblem, Schemas
@@ -54,6 +54,7 @@ __all__ = [
     "Trees",
     "Versions",
     "World",
+    "bad_head",
     "changes",
     "cursor_of",
     "json_patch",
