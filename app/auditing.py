@@ -34,7 +34,7 @@ class Auditing:
 
     @cached_property
     def aggregate(self) -> AuditAggregate:
-        return AuditAggregate(self.trail.record, time.time)
+        return AuditAggregate(self.trail.record, time.time, seconds=self._settings.timings.audit_minute)
 
     @cached_property
     def shared(self) -> RedisSharedTrail | None:

@@ -536,6 +536,7 @@ class Services:
             max_age=timings.stream_age,
             expiry_warning=timings.expiry_warning,
             drain_seconds=timings.drain,
+            catch_up=timings.catch_up,
         )
 
     @cached_property

@@ -47,6 +47,7 @@ class Timings:
     notice_retries: tuple[float, ...] = (1.0, 5.0, 30.0, 120.0, 600.0)  # a receiver that does not take a notice
     settle: float = 600.0  # a push that was broken off and has not arrived by then is held to have failed
     lock_retry: float = 1.0  # how often a worker tries to become the one that pulls
+    audit_minute: float = 60.0  # like reads, and denials of who has no name, are one record in such a time
     keys_refresh: float = 300.0  # signing keys of the identity provider
     keys_min_interval: float = 10.0  # an unknown key id wakes the refresher at most this often
     audit_ship: float = 1.0  # how often new records are carried to Redis

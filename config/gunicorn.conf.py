@@ -108,13 +108,13 @@ def _raise_descriptor_limit(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
 
 
-def _check_settings() -> None:
+def _settings_are_good() -> bool:
     """All problems in one message, before any worker. In a process of its own: the master must not hold our code."""
-    if subprocess.run([sys.executable, "-m", "app", "check"], cwd=ROOT, check=False).returncode:
-        sys.exit(1)
+    return not subprocess.run([sys.executable, "-m", "app", "check"], cwd=ROOT, check=False).returncode
 
 
-_check_settings()
+if not _settings_are_good():
+    sys.exit(1)
 _streams = _number("STREAMS_PER_WORKER", 10_000)
 _raise_descriptor_limit(_streams + RESERVE + 500)
 
@@ -220,6 +220,19 @@ def _services(worker: Worker) -> "Services | None":
     application = worker.wsgi if hasattr(worker, "wsgi") else None
     services: Services | None = application.extensions.get("config_server") if application is not None else None
     return services
+
+
+def when_ready(server: Arbiter) -> None:
+    """In the arbiter, at its start: with settings that have become wrong a reload (SIGHUP) must not end the server."""
+    reload = server.reload
+
+    def checked() -> None:
+        if _settings_are_good():
+            reload()
+        else:
+            server.log.error("Not reloaded: the settings are wrong. The workers go on with those that they have.")
+
+    server.reload = checked
 
 
 def pre_fork(server: Arbiter, worker: Worker) -> None:

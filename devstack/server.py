@@ -17,6 +17,7 @@ from devstack.processes import end, free_port, launch, plain_environment, tail, 
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "CONFIG_SERVER_"
+READY = "/health/ready"
 
 
 class Server:
@@ -40,14 +41,19 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *, until: str | None = "/health/ready", timeout: float = 30) -> Self:
-        """Start it and wait until `until` answers 200 (None: do not wait). Raises NotReady."""
+    def start(self, *, until: str | None = READY, timeout: float = 30) -> Self:
+        """Start it and wait until `until` answers 200 (None: do not wait). Raises NotReady.
+
+        One worker answers; where it says that it is ready, the others are waited for too.
+        """
         given = {PREFIX + name: value for name, value in self.settings.items()}
         env = {**plain_environment(without=(PREFIX, "PROMETHEUS_")), "PYTHONUNBUFFERED": "1", **given}
         command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "config" / "gunicorn.conf.py")]
         self._process = launch([*command, self._application], self.log, cwd=ROOT, env=env)
         if until is not None:
             wait_ready("the server", lambda: self._answers(until), self._process, self.log, timeout=timeout)
+            if until == READY:
+                wait_ready("every worker", self._is_installed, self._process, self.log, timeout=timeout)
         return self
 
     def stop(self, *, timeout: float = 70) -> int:
@@ -73,6 +79,13 @@ class Server:
     def workers(self) -> list[int]:
         """The process ids of the living workers."""
         return [worker.pid for worker in self._children() if _is_worker(worker)]
+
+    @property
+    def installed(self) -> dict[int, str]:
+        """The revision that each living worker has installed last, as the log tells."""
+        lines = [line for line in self.log_lines() if line["message"] == "world.installed"]
+        told = {line["process.pid"]: line["rev"] for line in lines}
+        return {worker: told[worker] for worker in self.workers if worker in told}
 
     def kill_worker(self, worker: int | None = None) -> int:
         """Kill a worker (any, if none is named), as the kernel does when memory is short; its process id."""
@@ -112,6 +125,9 @@ class Server:
         except psutil.NoSuchProcess:
             return []
         return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+    def _is_installed(self) -> bool:
+        return len(self.installed) >= int(self.settings.get("WORKERS", "1"))
 
     def _answers(self, path: str) -> bool:
         try:

@@ -46,10 +46,13 @@ class Server:
             port = probe.getsockname()[1]
         self.data = directory / "data"
         self.output = directory / "output"
+        self.key = directory / "key"
+        self.key.write_text("k" * 40)
+        settings = {"BIND": f"127.0.0.1:{port}", "WORKERS": "2", "REDIS_URL": "redis://unused"}
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [*COMMAND, "tests.gunicorn_app:app"],
-                env=environment(self.data, BIND=f"127.0.0.1:{port}", WORKERS="2", REDIS_URL="redis://unused"),
+                env=environment(self.data, **settings, KEY_FILE=str(self.key)),
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -143,6 +146,20 @@ def test_a_reload_goes_on_counting_and_every_living_worker_has_a_slot_of_its_own
     eventually(lambda: not before & set(server.workers().values()), timeout=20)
     assert server.total(REQUESTS) > counted
     assert len(list((server.data / "metrics").iterdir())) == 1
+    assert server.stop() == 0
+
+
+def test_a_reload_with_settings_that_have_become_wrong_leaves_everything_as_it_is(start: Callable[[], Server]) -> None:
+    server = start()
+    before = server.workers()
+    server.key.unlink()
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "Not reloaded" in server.output.read_text(), timeout=20)
+    assert "CONFIG_SERVER_KEY_FILE" in server.output.read_text()
+    assert server.workers() == before
+    server.key.write_text("k" * 40)
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: not set(before.values()) & set(server.workers().values()), timeout=20)
     assert server.stop() == 0
 
 

@@ -219,12 +219,9 @@ def _subscription() -> Subscribe:
     if not 0 < len(topics) <= MAX_TOPICS:
         raise BadInput("topic", f"name 1 to {MAX_TOPICS} topics, as service/env or service/env/label")
     accepts_patches = "patch" in request.args.getlist("accept")
-    return Subscribe(topics, digest=_held_digest(), accepts_patches=accepts_patches)
-
-
-def _held_digest() -> str | None:
-    """What the client held when it lost the stream: the second half of the last event's id."""
-    return request.headers.get("Last-Event-ID", "").partition(";")[2] or None
+    # What the client had seen when it lost the stream, and what it held: the two halves of the last event's id.
+    since, _, digest = request.headers.get("Last-Event-ID", "").partition(";")
+    return Subscribe(topics, since or None, digest=digest or None, accepts_patches=accepts_patches)
 
 
 def _instance() -> str | None:

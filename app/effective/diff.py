@@ -26,6 +26,8 @@ def patch(
 
 
 def _difference(old: object, new: object, written: Json, pointer: str) -> Iterator[Operation]:
+    if old is new:
+        return
     if isinstance(old, dict) and isinstance(new, dict) and isinstance(written, dict):
         for key in old:
             if key not in new:
@@ -69,6 +71,8 @@ def _below(names: Iterable[Any], old: dict[Any, object], new: dict[Any, object],
 
 def same(old: object, new: object) -> bool:
     """Whether two values are the same JSON, type for type; Python alone would take true for 1 and 1.0 for 1."""
+    if old is new:
+        return True
     if isinstance(old, dict) and isinstance(new, dict):
         return old.keys() == new.keys() and all(same(old[key], new[key]) for key in old)
     if isinstance(old, list) and isinstance(new, list):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from app.effective.keys import LiteralKey, key_text, parse_key, shown
@@ -22,16 +22,18 @@ class Leaf:
 
 @dataclass(slots=True)
 class MapTree:
-    """A map. `origin` is that of the empty map; one with entries is told by them."""
+    """A map. `origin` is that of the empty map; one with entries is told by them. `folded` is its folder's own."""
 
     entries: dict[str, Tree]
     origin: Origin
+    folded: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)
 class ListTree:
     items: list[Tree]
     origin: Origin
+    folded: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -54,11 +54,15 @@ def as_written(values: Mapping[str, Node]) -> dict[str, Json]:
 
 def references(values: Mapping[str, Node]) -> Mapping[Reference, tuple[str, ...]]:
     """Each reference with the key paths that hold it, in the order of the configuration."""
+    return places(found for key, node in values.items() for found in _templates(node, (None, key)))
+
+
+def places(templates: Iterable[tuple[Template, str]]) -> Mapping[Reference, tuple[str, ...]]:
+    """The same of Templates with their key paths."""
     found: dict[Reference, dict[str, None]] = {}
-    for key, node in values.items():
-        for template, text in _templates(node, (None, key)):
-            for reference in template.references:
-                found.setdefault(reference, {})[text] = None
+    for template, text in templates:
+        for reference in template.references:
+            found.setdefault(reference, {})[text] = None
     return MappingProxyType({reference: tuple(keys) for reference, keys in found.items()})
 
 

@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 from app.effective.activation import active
 from app.effective.expand import Leaf, ListTree, MapTree, Tree, expand, first_origin
-from app.effective.fill import references
+from app.effective.fill import places
 from app.effective.keys import child_text, shown
 from app.effective.placeholders import BadPlaceholder, Placeholders
 from app.effective.references import MalformedReference
 from app.errors import BadConfiguration
-from app.model import Effective, Node, Origin, Scalar, Source
+from app.model import Effective, Node, Origin, Scalar, Source, Template
 
 
 def ordered(files: Sequence[Sequence[Source]]) -> tuple[Source, ...]:
@@ -37,14 +37,16 @@ def fold(
     layers: list[Tree] = [expanded(source) for source in sources if _is_active(source, envs)]
     fold_ = _Fold()
     values: Mapping[str, Node] = {}
+    finished: Mapping[str, Node] = {}
     if layers:
         merged = fold_.merge(layers, "", ())
-        values = _mapping(fold_.settle(merged, fold_.expansions()))
+        finished = fold_.expansions()
+        values = _mapping(fold_.settle(merged, finished))
     return Effective(
         MappingProxyType(dict(values)),
         MappingProxyType({key: record.origin for key, record in fold_.records.items()}),
         MappingProxyType({key: record.hidden for key, record in fold_.records.items() if record.hidden}),
-        references(values),
+        places((node, key) for key, node in finished.items() if isinstance(node, Template)),
         tuple(dict.fromkeys(source.path for source in sources)),
     )
 
@@ -75,6 +77,17 @@ class _Record:
 
 
 @dataclass(frozen=True, slots=True)
+class _Alone:
+    """What becomes of a subtree that nothing else touches, in whichever fold it takes part; all of them share it.
+
+    `value` is None where it holds texts with placeholders, which other documents may finish otherwise.
+    """
+
+    value: dict[str, Node] | list[Node] | None
+    records: Mapping[str, _Record]
+
+
+@dataclass(frozen=True, slots=True)
 class _Pending:
     """Stands for a text with placeholders or references, until all leaves are known."""
 
@@ -82,7 +95,7 @@ class _Pending:
 
 
 #: The outcome before placeholders are filled.
-_Draft = Scalar | _Pending | list["_Draft"] | dict[str, "_Draft"]
+_Draft = Scalar | _Pending | _Alone | list["_Draft"] | dict[str, "_Draft"]
 
 
 class _Fold:
@@ -99,7 +112,7 @@ class _Fold:
             if not isinstance(layer, MapTree):
                 break
             maps.append(layer)
-        if not maps:
+        if not maps or (len(layers) == 1 and key):
             return self._take(layers[0], layers[1:], key, hidden)
         hidden += tuple(first_origin(layer) for layer in layers[len(maps) :])
         groups: dict[str, list[Tree]] = {}
@@ -117,9 +130,11 @@ class _Fold:
     def _take(self, top: Tree, below: Sequence[Tree], key: str, hidden: tuple[Origin, ...]) -> _Draft:
         """`top` as it is; what `below` holds at the same keys is overridden."""
         if isinstance(top, MapTree) and top.entries:
-            return self._take_map(top, below, key, hidden)
+            known = None if below or hidden else self._take_alone(top, key)
+            return known or self._take_map(top, below, key, hidden)
         if isinstance(top, ListTree) and top.items:
-            return self._take_list(top, below, key, hidden)
+            known = None if below or hidden else self._take_alone(top, key)
+            return known or self._take_list(top, below, key, hidden)
         hidden += tuple(first_origin(tree) for tree in below)
         if isinstance(top, Leaf):
             self.records[key] = _Record(top.value, top.origin, hidden)
@@ -129,6 +144,19 @@ class _Fold:
             return top.value
         self.records[key] = _Record(None, top.origin, hidden, empty=True)
         return {} if isinstance(top, MapTree) else []
+
+    def _take_alone(self, top: MapTree | ListTree, key: str) -> _Alone | None:
+        """The same for all in whose documents nothing else stands there: once per tree, if its texts are finished."""
+        if not isinstance(top.folded, _Alone):
+            fold_ = _Fold()
+            take = fold_._take_map if isinstance(top, MapTree) else fold_._take_list
+            draft = take(top, (), key, ())  # type: ignore[arg-type]  # each takes its own kind
+            value = None if fold_._pending else fold_.settle(draft, {})
+            top.folded = _Alone(value if isinstance(value, dict | list) else None, fold_.records)
+        if top.folded.value is None:
+            return None
+        self.records.update(top.folded.records)
+        return top.folded
 
     def _take_map(self, top: MapTree, below: Sequence[Tree], key: str, hidden: tuple[Origin, ...]) -> _Draft:
         groups: dict[str, list[Tree]] = {}
@@ -174,4 +202,6 @@ class _Fold:
             return {key: self.settle(child, expansions) for key, child in draft.items()}
         if isinstance(draft, list):
             return [self.settle(child, expansions) for child in draft]
+        if isinstance(draft, _Alone):
+            return draft.value
         return expansions[draft.key] if isinstance(draft, _Pending) else draft

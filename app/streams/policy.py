@@ -30,6 +30,7 @@ class StreamLimits:
 
     `inbound` messages may come in `inbound_seconds`. A stream is asked to come again after `max_age` (times 0.8 to 1),
     so that streams spread over workers that came later. `expiry_warning` before a token's end the client is told.
+    Who has seen a revision elsewhere that is not installed here yet waits for it, `catch_up` at most.
     """
 
     origins: frozenset[str] = frozenset()
@@ -39,6 +40,7 @@ class StreamLimits:
     max_age: float = 1800.0
     expiry_warning: float = 60.0
     drain_seconds: float = 5.0
+    catch_up: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from app.engine import World
 from app.errors import BadInput, ConfigServerError, Forbidden, NotFound, Unauthenticated, Unavailable, code_of
 from app.model import Principal, Stale, Target, View, checked_envs, checked_label, checked_service
-from app.notify import Subscriber, wire
+from app.notify import Rev, Subscriber, wire
 from app.notify.wire import Auth, Frame, Subscribe, Unsubscribe
 from app.streams.looks import Look
 from app.streams.policy import Listener, StreamPolicy
@@ -20,6 +20,8 @@ from app.streams.policy import Listener, StreamPolicy
 MAX_DENIALS = 20
 #: How long a token's end is reckoned by a clock that does not know of a change of the date, in seconds.
 CLOCK_SECONDS = 60.0
+#: How often is looked whether this worker has caught up with who waits for it, in seconds.
+AHEAD_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,15 @@ class _Held:
     failed: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """What a client said, to be done when `rev` is installed here, or at `until` (monotonic seconds)."""
+
+    rev: Rev
+    until: float
+    commands: list[wire.Command]
+
+
 class StreamSession:
     """Used by one thread at a time. `subscriber.wake` is set when there is something to do.
 
@@ -51,6 +62,7 @@ class StreamSession:
     """
 
     __slots__ = (
+        "_ahead",
         "_beat_at",
         "_closing",
         "_connection",
@@ -99,6 +111,7 @@ class StreamSession:
         self._leave_at = time.monotonic() + policy.limits.max_age * random.uniform(0.8, 1.0)  # noqa: S311 - spreads load
         self._drain_at: float | None = None
         self._quiet_until = 0.0
+        self._ahead: _Ahead | None = None
         self._told: World | None = None
 
     @property
@@ -117,10 +130,19 @@ class StreamSession:
 
     def due_at(self) -> float:
         """When something is due by itself, in monotonic seconds."""
-        return min(self._beat_at, self._quiet_until)
+        due_at = min(self._beat_at, self._quiet_until)
+        return due_at if self._ahead is None else min(due_at, time.monotonic() + AHEAD_SECONDS)
 
     def handle(self, command: wire.Command) -> Iterator[Frame]:
-        """Do what the client asks; the frames to send for it."""
+        """Do what the client asks, all in its order; the frames to send for it."""
+        if self._ahead is None:
+            self._ahead = self._waits(command)
+        if self._ahead is None:
+            yield from self._do(command)
+        else:
+            self._ahead.commands.append(command)
+
+    def _do(self, command: wire.Command) -> Iterator[Frame]:
         if isinstance(command, Subscribe):
             yield from self.subscribe(command)
         elif isinstance(command, Unsubscribe):
@@ -138,6 +160,7 @@ class StreamSession:
         """Whether there is nothing to look at but topics: so it is for the thousands who are told of one change."""
         return (
             self._opening is None
+            and self._ahead is None
             and self._closing is None
             and time.monotonic() < self._quiet_until
             and not (self._engine.notifier.draining and self._drain_at is None)
@@ -149,6 +172,7 @@ class StreamSession:
             yield from self._greet(self._opening)
         for message in messages:
             yield from self._received(message)
+        yield from self._caught_up()
         ending = self._closing or self._ending()
         if ending is not None:
             if ending.code != wire.CLOSE_BAD_FRAME:
@@ -169,6 +193,21 @@ class StreamSession:
         self._beat()
         for command in opening:
             yield from self.handle(command)
+
+    def _waits(self, command: wire.Command) -> _Ahead | None:
+        """A client that comes from another worker may have seen more than there is here: it is told nothing older."""
+        rev = Rev.parse(command.since) if isinstance(command, Subscribe) and command.since else None
+        if rev is None or self._engine.has(rev):
+            return None
+        return _Ahead(rev, time.monotonic() + self._policy.limits.catch_up, [])
+
+    def _caught_up(self) -> Iterator[Frame]:
+        """What waited, once it need not wait longer. A false claim is heard too, in the end."""
+        ahead = self._ahead
+        if ahead is not None and (self._engine.has(ahead.rev) or time.monotonic() >= ahead.until):
+            self._ahead = None
+            for command in ahead.commands:
+                yield from self._do(command)
 
     def _received(self, message: str | bytes | None) -> Iterator[Frame]:
         """One message of the client. What is not of this protocol, or comes too often, ends the stream."""

@@ -14,7 +14,6 @@ from tests.browser.chromium import Chromium
 from tests.browser.pages import AppPage
 from tests.browser.site import Site
 from tests.cluster.stack import BRISK, Stack
-from tests.support import eventually
 
 NewPage = Callable[[], AppPage]
 
@@ -45,14 +44,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, bao: Bao, issuer: LocalIssue
 def server(stack: Stack, site: Site) -> Server:
     """Two workers, a heartbeat a second. A token ends when it says so: both ends have the same clock here."""
     settings = {"ALLOWED_ORIGINS": site.origin, "JWT_LEEWAY_SECONDS": "0", "LOG_LEVEL": "debug"}
-    running = stack.server(application=BRISK, **settings).start()
-    eventually(lambda: set(running.workers) <= installed(running), timeout=20)
-    return running
-
-
-def installed(server: Server) -> set[int]:
-    """The workers that have something to serve."""
-    return {line["process.pid"] for line in server.log_lines() if line["message"] == "world.installed"}
+    return stack.server(application=BRISK, **settings).start()
 
 
 @pytest.fixture

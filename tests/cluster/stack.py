@@ -13,9 +13,10 @@ import httpx
 from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
-from devstack.server import Server
+from devstack.server import READY, Server
 from devstack.valkey import Valkey
 from tests.cluster.clients import ask
+from tests.support import eventually
 
 HOOK_SECRET = "the webhook's own secret"
 #: Where a server that is `timed` tells how many greenlets live in the worker that answers.
@@ -28,7 +29,7 @@ def timed(**seconds: float) -> str:
 
 
 #: What takes the server 20 seconds otherwise is seen within one or two.
-BRISK = timed(heartbeat=1, stream_write=1, drain=1)
+BRISK = timed(heartbeat=1, stream_write=1, drain=1, audit_minute=1)
 
 
 class Stack:
@@ -81,8 +82,16 @@ class Stack:
         return server
 
     def refresh(self, server: Server) -> httpx.Response:
-        """Ask for a fetch; the answer comes when one worker has installed it."""
-        return ask(server, "/v1/admin/refresh", self.admin, "POST").raise_for_status()
+        """Ask for a fetch. The answer comes when one worker has installed it; the others of the server follow."""
+        answer = ask(server, "/v1/admin/refresh", self.admin, "POST").raise_for_status()
+        epoch, _, number = answer.json()["rev"].rpartition(".")
+
+        def everywhere() -> bool:
+            revs = [rev.rpartition(".") for rev in server.installed.values()]
+            return all(mine != epoch or int(reached) >= int(number) for mine, _, reached in revs)
+
+        eventually(everywhere)
+        return answer
 
     def hook(self, server: Server) -> httpx.Response:
         """What a Git server sends after a push."""
@@ -96,7 +105,7 @@ class Stack:
 
 
 @contextmanager
-def running(server: Server, *, until: str | None = "/health/ready") -> Iterator[Server]:
+def running(server: Server, *, until: str | None = READY) -> Iterator[Server]:
     """Start it, and stop it at the end of the test."""
     try:
         yield server.start(until=until)

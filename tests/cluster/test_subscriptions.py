@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from devstack.server import Server
-from tests.cluster.clients import EventClient, Refused, WebSocketClient, ask
+from tests.cluster.clients import EventClient, Refused, WebSocketClient, ask, on_each_worker
 from tests.cluster.stack import Stack
 from tests.support import eventually
 
@@ -85,13 +85,13 @@ def test_whatever_a_client_says_of_since_its_etags_alone_are_compared(
     many: tuple[Stack, Server, str], since: str | None
 ) -> None:
     stack, server, token = many
-    with contextlib.closing(WebSocketClient(server, token, topics(2))) as former:
-        eventually(lambda: len(former.held()) == 2)
-        held = {topic: each.etag for topic, each in former.held().items()}
-        last = former.told.of("sync")[-1]["rev"]
-    since = last if since == "that of the last sync" else since
-    version = stack.origin.write({"many-e1.yml": f"since: {since}\n"})
-    stack.refresh(server)
+    with on_each_worker(server, lambda: WebSocketClient(server, token, topics(2))) as formers:
+        eventually(lambda: all(len(former.held()) == 2 for former in formers))
+        held = {topic: each.etag for topic, each in formers[0].held().items()}
+        since = formers[0].told.of("sync")[-1]["rev"] if since == "that of the last sync" else since
+        version = stack.origin.write({"many-e1.yml": f"since: {since}\n"})
+        stack.refresh(server)
+        eventually(lambda: all(former.held()["many/e1/main"].version == version for former in formers))
     standing = ask(server, "/v1/config/many/e1", token).json()
     assert standing["version"] == version
     with contextlib.closing(WebSocketClient(server, token, {})) as client:

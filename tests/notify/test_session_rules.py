@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -251,6 +252,40 @@ def test_who_resumes_by_digest_is_told_of_the_next_change(stage: Stage) -> None:
     client.resume({PAY: None}, digest=former.session.digest())
     stage.push({"pay.yml": "db:\n  pool: 6\n"})
     assert [frame["type"] for frame in client.due()] == ["change", "sync"]
+
+
+def test_who_has_seen_more_elsewhere_is_told_nothing_older(stage: Stage) -> None:
+    """And what it says meanwhile is done after that, in its order."""
+    epoch, _, number = stage.rev.rpartition(".")
+    ahead = f"{epoch}.{int(number) + 1}"
+    client = stage.connect()
+    told = client.run(Subscribe({PAY: None}, since=ahead))
+    assert [item["type"] for item in islice(told, 1) if isinstance(item, dict)] == ["hello"]
+    client.say({"type": "unsubscribe", "topics": [PAY]}, {"type": "subscribe", "topics": [{"name": SHOP}]})
+    pushed = threading.Timer(0.2, stage.push, [{"pay.yml": "db:\n  pool: 6\n"}])
+    pushed.start()
+    _, change, sync, subscribed, _, _ = islice(told, 6)
+    pushed.join()
+    assert isinstance(change, dict)
+    assert isinstance(sync, dict)
+    assert isinstance(subscribed, dict)
+    assert (change["doc"]["db"]["pool"], sync["rev"]) == (6, ahead)
+    assert subscribed["topics"] == [SHOP]
+    assert [target.topic for target in client.session.targets] == [SHOP]
+
+
+def test_who_claims_to_have_seen_what_nobody_has_waits_as_long_as_anybody_would(stage: Stage) -> None:
+    epoch, _, number = stage.rev.rpartition(".")
+    client = stage.connect(limits=replace(stage.services.stream_limits, catch_up=0.3))
+    began = time.monotonic()
+    told = client.run(Subscribe({PAY: None}, since=f"{epoch}.{int(number) + 1_000_000}"))
+    assert [item["type"] for item in islice(told, 4) if isinstance(item, dict)] == [
+        "hello",
+        "subscribed",
+        "change",
+        "sync",
+    ]
+    assert 0.3 <= time.monotonic() - began < 2
 
 
 def test_who_held_the_masked_document_and_may_read_it_now_is_told_what_it_says(tmp_path: Path, bao: Bao) -> None:
