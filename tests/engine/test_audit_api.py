@@ -7,7 +7,10 @@ import os
 import resource
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +19,8 @@ from app.audit import AuditEvent, AuditTrail, Outcome, verify_directory
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
 from devstack.server import Server
-from tests.serving import Serving, serving
+from devstack.valkey import Valkey
+from tests.serving import BRISK, Serving, serving, serving_origin
 from tests.support import eventually
 
 AUDITOR = "config:audit"
@@ -96,6 +100,40 @@ def test_times_are_compared_as_times(running: Serving) -> None:
     moved = newest["time"].replace("Z", "+00:00")
     assert audit(running, since=moved, until=moved).json()["records"] == []
     assert audit(running, since=moved, action="config.refresh").json()["records"][-1]["seq"] == newest["seq"]
+
+
+@pytest.mark.slow
+def test_every_host_tells_of_all_and_each_shows_what_the_other_hides(tmp_path: Path, issuer: LocalIssuer) -> None:
+    valkey = Valkey(tmp_path / "valkey").start()
+    key = tmp_path / "key"
+    key.write_text("k" * 40)
+    timings = replace(BRISK, audit_ship=0.05, audit_anchor=0.1)
+    shared: dict[str, Any] = {"redis_url": valkey.url, "key_file": key, "timings": timings}
+    trails = [tmp_path / name / "data" / "audit" for name in ("a", "b")]
+    with ExitStack() as closing:
+        closing.callback(valkey.close)
+        first = closing.enter_context(serving(tmp_path / "a", issuer, {"pay.yml": "n: 1\n"}, **shared))
+        second = closing.enter_context(serving_origin(tmp_path / "b", issuer, first.origin, **shared))
+        names = [running.refresh().headers["X-Request-ID"] for running in (first, second)]
+
+        def hosts(running: Serving, **query: str) -> dict[str, str]:
+            found = audit(running, action="config.refresh", **query).json()["records"]
+            return {record["request_id"]: record["host"] for record in found}
+
+        eventually(lambda: hosts(first).keys() == hosts(second).keys() == set(names))
+        assert len(set(hosts(first).values())) == 2
+        assert hosts(first, scope="host").keys() == {names[0]}
+        for running in (first, second):
+            eventually(lambda running=running: audit(running, action="audit.anchor", scope="host").json()["records"])  # type: ignore[misc]
+
+        valkey.stop()
+        assert audit(first).status_code == 503
+        assert hosts(second, scope="host").keys() == {names[1]}
+    assert all(verdict.intact for verdict in verify_directory(*trails).values())
+    (trails[0] / "worker-0.jsonl").write_bytes(b"")
+    broken = [verdict.reason or "" for verdict in verify_directory(*trails).values() if not verdict.intact]
+    assert len(broken) == 1
+    assert broken[0].startswith("its end was cut off")
 
 
 @pytest.mark.slow
