@@ -71,6 +71,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
             operating.problems,
             operating.instances,
             operating.planner,
+            services.rollouts,
             services.access,
             services.health,
         )

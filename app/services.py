@@ -40,6 +40,7 @@ from app.engine import (
     ReadRequest,
     Resolution,
     Resolver,
+    Rollouts,
     Schemas,
     SecretReader,
     SecretWatch,
@@ -378,6 +379,18 @@ class Services:
             accept_empty=settings.accept_empty,
         )
 
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        return Rollouts(
+            self.engine,
+            self.repository,
+            self.trees,
+            self.cursor,
+            record=self._record_stop,
+            wake=lambda: self.follower.wake(),
+            hint=self.hint,
+        )
+
     # What moves it
 
     @cached_property
@@ -393,6 +406,7 @@ class Services:
             self.cursor,
             self.heads,
             touched=Touched(self.notifier, self.trees, looking(self.engine)),
+            rollouts=self.rollouts.of,
             prepare=self.looks.prepare,
             on_behind=self.hints.give,
             on_installed=self._on_installed,
@@ -501,6 +515,7 @@ class Services:
             per_instance=settings.streams_per_instance,
             per_subject=settings.streams_per_subject,
             lease_seconds=seconds,
+            on_rejected=lambda topic, instance, ack: self.rollouts.rejected(topic, instance, ack),
         )
 
     @cached_property
@@ -576,6 +591,7 @@ class Services:
 
     def _follow(self) -> bool:
         self.revocations.sync()
+        self.rollouts.settle()
         installed = self.installer.follow()
         self._tell_staleness()
         if self.link is not None:
@@ -659,6 +675,10 @@ class Services:
     def _on_rotated(self, path: SecretPath, known: Known) -> None:
         life = f"{known.digest}{' gone' if known.gone else ''}"
         self.repository.history.note_rotation(path, known.version, life, now_text())
+
+    def _record_stop(self, event: AuditEvent) -> None:
+        self.trail.record(event)
+        self.operating.notices.recorded(event)
 
     def _on_takeover(self) -> None:
         self.lock.clean_up_after_former_holder()

@@ -136,7 +136,7 @@ _ACCEPT: Part = {
 _INSTANCE: Part = {
     "name": "X-Config-Instance",
     "in": "header",
-    "description": "Which instance of a service this is, for the limit of streams and for the operator's list.",
+    "description": "Which instance of a service this is: for gradual releases, limits, and the operator's list.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128},
 }
 _LAST_EVENT_ID: Part = {
@@ -194,6 +194,7 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         ("service", "env", "If-None-Match", "X-Config-Rev"),
         ReadQuery,
+        (_INSTANCE,),
         fails=(*_READ_FAILS, errors.UnknownKey, errors.FormatCollision, errors.Unprocessable, errors.Overloaded),
     ),
     "config.file": Operation(
@@ -212,6 +213,7 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         ("service", "env", "path", "If-None-Match", "X-Config-Rev"),
         FileQuery,
+        (_INSTANCE,),
         fails=(*_READ_FAILS, errors.UnknownFile),
     ),
     "history.revisions": Operation(

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 
-from app.access import Access
+from app.access import Access, Action, holds
 from app.blueprints.schemas import InstancesQuery, NoQuery, ProblemsQuery, load_query
 from app.changes import Planner
-from app.engine import ConfigEngine, Instances, Problem, Problems, World, bad_head, totals
+from app.engine import ConfigEngine, Instances, Problem, Problems, Rollouts, World, bad_head, totals
 from app.model import Target
 from app.observability import Health
 
@@ -22,6 +22,7 @@ def blueprint(
     problems: Problems,
     instances: Instances,
     planner: Planner,
+    rollouts: Rollouts,
     access: Access,
     health: Health,
 ) -> Blueprint:
@@ -60,6 +61,8 @@ def blueprint(
         if query["all"]:
             unasked = filter(is_visible, planner.known(world) - set(targets))
             wrong += [bad_head(*each) for each in planner.bad(world, unasked)]
+        if holds(g.principal, Action.VIEW):
+            wrong += rollouts.problems(world)
         return {"problems": [each.as_json() for each in wrong]}
 
     def list_instances() -> ResponseReturnValue:

@@ -180,6 +180,9 @@ class ConfigSchema(Schema):
     version = fields.String(required=True, metadata={"description": "Commit that the content comes from."})
     head = fields.String(required=True, metadata={"description": "Commit that the label stands at."})
     etag = fields.String(required=True)
+    rollout = fields.String(
+        metadata={"description": "The branch that this instance gets in place of the label; `version` is of it."}
+    )
     stale = fields.List(fields.Nested(StaleSchema))
     unresolved = fields.List(
         fields.String(), metadata={"description": "Keys whose secret references stay as written (label policy)."}
@@ -315,15 +318,19 @@ class InstanceSchema(Schema):
         required=True, allow_none=True, metadata={"description": "Null for a client that acknowledges nothing."}
     )
     rejected = fields.Nested(RejectionSchema, required=True, allow_none=True)
+    rollout = fields.String(
+        required=True, allow_none=True, metadata={"description": "The branch that it gets in place of the label."}
+    )
 
 
 class TotalsSchema(Schema):
-    """How many there are; `silent` ones acknowledge nothing."""
+    """How many there are; `silent` ones acknowledge nothing, `rollout` ones get another branch."""
 
     all = fields.Integer(required=True)
     behind = fields.Integer(required=True)
     rejected = fields.Integer(required=True)
     silent = fields.Integer(required=True)
+    rollout = fields.Integer(required=True)
     versions = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
 
 
@@ -335,10 +342,13 @@ class InstancesSchema(Schema):
     next = fields.Integer(required=True, allow_none=True, metadata={"description": "The next page's `offset`."})
 
 
+_KINDS = ["held_back", "stale", "failing", "bad", "schema", "rollout", "server"]
+
+
 class HeldSchema(Schema):
     """One thing that is wrong."""
 
-    kind = fields.String(required=True, metadata={"enum": ["held_back", "stale", "failing", "bad", "schema", "server"]})
+    kind = fields.String(required=True, metadata={"enum": _KINDS})
     reason = fields.String(required=True)
     since = fields.String(metadata={"description": "RFC 3339"})
     service = fields.String()

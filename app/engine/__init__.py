@@ -16,6 +16,7 @@ from app.engine.loader import Loader, Trees
 from app.engine.problems import Problem, Problems, bad_head
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
+from app.engine.rollouts import Rollouts
 from app.engine.schemas import Blobs, SchemaProblem, Schemas
 from app.engine.secret_watch import SecretWatch
 from app.engine.targets import Targets
@@ -45,6 +46,7 @@ __all__ = [
     "ReadRequest",
     "Resolution",
     "Resolver",
+    "Rollouts",
     "SchemaProblem",
     "Schemas",
     "SecretReader",

@@ -27,8 +27,8 @@ from app.model import Json, Stale, Target
 @dataclass(frozen=True, slots=True)
 class Problem:
     """`kind`: held_back (an older good version is served), stale (secrets come from memory), failing (nothing can be
-    served), bad (the head is, and nobody asks for the target), schema (one that is not applied) or server (it touches
-    everything). `reason` is that of Stale, or the
+    served), bad (the head is, and nobody asks for the target), schema (one that is not applied), rollout (one that is
+    not done as it is written) or server (it touches everything). `reason` is that of Stale, or the
     error's name. Nothing in it is secret.
     """
 

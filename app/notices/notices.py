@@ -20,7 +20,9 @@ from app.notices.outbox import Outbox
 log = structlog.get_logger(__name__)
 
 #: Actions of the trail that are told when they have been done.
-TOLD: Final = frozenset({"config.change", "config.rollback", "config.promote", "label.hold", "label.release"})
+TOLD: Final = frozenset(
+    {"config.change", "config.rollback", "config.promote", "label.hold", "label.release", "rollout.stopped"}
+)
 #: Names in one notice; how many there are in all is told too.
 MAX_NAMES: Final = 200
 
@@ -132,7 +134,7 @@ def _held_back(target: Target, stale: Stale, now: float) -> Notice:
         of=(target.topic, stale.commit or "", stale.reason.value),
         service=target.service,
         env=target.env,
-        label=target.label,
+        label=target.candidate or target.label,
         commit=stale.commit,
         reason=stale.reason.value,
         since=stale.since,

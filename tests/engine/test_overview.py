@@ -207,7 +207,7 @@ def test_who_applied_who_is_behind_and_who_rejected(bench: Serving) -> None:
         assert (rejected["rejected"]["etag"], rejected["rejected"]["reason"]) == (newer, "the pool is too small")
         page = _instances(bench, service=service, behind="true")
         assert len(page["instances"]) == 1
-        assert page["totals"] == {"all": 1, "behind": 1, "rejected": 1, "silent": 0, "versions": {"": 1}}
+        assert page["totals"] == {"all": 1, "behind": 1, "rejected": 1, "silent": 0, "rollout": 0, "versions": {"": 1}}
 
         bench.push({f"{service}.yml": "n: 1\n"})
         assert follower.change()["etag"] == etag
