@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser, the proxy and ssh-keygen, which only the tests drive. Installs the Debian packages that are
+# environments. With `tests`: the browser, the proxy, the Prometheus and the ssh-keygen that only the tests drive. Installs the Debian packages that are
 # missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
 set -eu
 
@@ -9,8 +9,9 @@ case ${1:-} in
 tests)
     command -v chromium > /dev/null || missing="$missing chromium"
     command -v nginx > /dev/null || missing="$missing nginx"
+    command -v promtool > /dev/null || missing="$missing prometheus"
     command -v ssh-keygen > /dev/null || missing="$missing openssh-client"
-    these="a Chromium, an nginx and ssh-keygen on the PATH, for the tests"
+    these="a Chromium, an nginx, a Prometheus and ssh-keygen on the PATH, for the tests"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"
@@ -29,11 +30,13 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
         cat "$log" >&2
         exit 1
     fi
-    case $missing in *nginx*)
-        # Debian makes a service of it; the tests want the program alone.
-        { update-rc.d nginx disable && invoke-rc.d nginx stop; } > "$log" 2>&1 || true
-        ;;
-    esac
+    for service in nginx prometheus; do
+        case $missing in *$service*)
+            # Debian makes a service of it; the tests want the program alone.
+            { update-rc.d $service disable && invoke-rc.d $service stop; } > "$log" 2>&1 || true
+            ;;
+        esac
+    done
     rm -f "$log"
     exit 0
 fi

@@ -11,6 +11,9 @@ import structlog
 from app.errors import RepositoryUnavailable
 from app.repository import HistoryFile
 
+#: How long it lets those go first who wait for what is new, in seconds: nobody waits for a line of history.
+PAUSE = 1.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -52,7 +55,7 @@ class HistoryKeeper:
         return added
 
     def _run(self) -> None:
-        while self._woken.wait() and not self._stop.is_set():
+        while self._woken.wait() and not self._stop.wait(PAUSE):
             self._woken.clear()
             try:
                 if added := self.tick():

@@ -9,7 +9,7 @@ from dataclasses import replace
 from app.effective.rollouts import Rollout
 from app.engine.engine import ConfigEngine
 from app.engine.loader import Trees
-from app.engine.touched import Touched, concerns_all, in_slices, looking
+from app.engine.touched import Found, Touched, concerns_all, in_slices, looking
 from app.engine.world import World, world_of
 from app.errors import BusUnavailable, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
@@ -39,7 +39,7 @@ class Installer:
         *,
         touched: Touched,
         rollouts: Callable[[World], tuple[Rollout, ...]],
-        prepare: Callable[[World, Target], None],
+        prepare: Callable[[World, Target, Found | None], None],
         on_behind: Callable[[Rev | None], object],
         on_installed: Callable[[World, float, int], None],
         on_rotated: Callable[[SecretPath, Known], None] = lambda _path, _known: None,
@@ -172,9 +172,10 @@ class Installer:
             self._trees.at(default.commit)  # read now, so that the first request does not wait for it
         notifier = self._engine.notifier
         moment = notifier.moment()
-        moved = self._touched.between(former, world) if former else set()
+        found = self._touched.between(former, world) if former else {}
+        moved = set(found)
         for target in in_slices(moved):
-            self._prepare(world, target)
+            self._prepare(world, target, found[target])
         self._engine.swap(world)
         if not world.rev.is_host_local:
             self._seen = max(world.rev, self._seen or world.rev, key=Rev.rank)

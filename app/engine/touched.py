@@ -14,13 +14,14 @@ from app.model import CANDIDATE, Target
 from app.notify import ConfigChangeNotifier
 
 #: What a target is in a world, or the failure that stands in its place.
-Look: TypeAlias = Callable[[World, Target], Current | ConfigServerError]
+Found: TypeAlias = Current | ConfigServerError
+Look: TypeAlias = Callable[[World, Target], Found]
 
 
 def looking(engine: ConfigEngine) -> Look:
     """How a reader would find it."""
 
-    def look(world: World, target: Target) -> Current | ConfigServerError:
+    def look(world: World, target: Target) -> Found:
         try:
             head, located = engine.target(world, target.service, target.envs, target.label)
             return engine.current(world, located, head)
@@ -38,17 +39,17 @@ class Touched:
         self._trees = trees
         self._look = look
 
-    def between(self, former: World, world: World) -> set[Target]:
-        """The targets of which a subscriber would see another configuration, or another staleness.
+    def between(self, former: World, world: World) -> dict[Target, Found | None]:
+        """The targets of which a subscriber would see another configuration or staleness, and what they are now.
 
-        A new epoch, and what makes every answer stale, is for all of them: each subscriber compares for itself.
+        A new epoch, and what makes every answer stale, is for all of them (None): each subscriber compares for itself.
         """
         if concerns_all(former, world):
-            return set(self._notifier.targets())
+            return dict.fromkeys(self._notifier.targets())
         touched = self._by_commits(former, world) | self._by_secrets(former, world)
-        return self._rerouted(former, world) | {
-            target for target in in_slices(touched) if self._differs(former, world, target)
-        }
+        looked = ((target, self._differing(former, world, target)) for target in in_slices(touched))
+        differing = {target: found for target, found in looked if found is not None}
+        return {**dict.fromkeys(self._rerouted(former, world)), **differing}
 
     def _rerouted(self, former: World, world: World) -> set[Target]:
         """Those of which some instances get another branch now: which ones, each subscriber sees for itself."""
@@ -84,15 +85,16 @@ class Touched:
             self._refer(target, self._look(former, target))
         return self._notifier.using(rotated)
 
-    def _differs(self, former: World, world: World, target: Target) -> bool:
-        """Whether a subscriber would see another configuration or another staleness. A comment moves nobody."""
+    def _differing(self, former: World, world: World, target: Target) -> Found | None:
+        """What it is now; None where a subscriber would see what it saw before. A comment moves nobody."""
         before, after = self._look(former, target), self._look(world, target)
         self._refer(target, after)
         if isinstance(before, Current) and isinstance(after, Current):
-            return (before.resolution.etag, before.stale) != (after.resolution.etag, after.stale)
-        return True
+            same = (before.resolution.etag, before.stale) == (after.resolution.etag, after.stale)
+            return None if same else after
+        return after
 
-    def _refer(self, target: Target, found: Current | ConfigServerError) -> None:
+    def _refer(self, target: Target, found: Found) -> None:
         self._notifier.refer(target, found.secrets if isinstance(found, Current) else None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from app.model import COMMIT, Blob, Commit, Refs, Tree
 from app.repository import parse
 from app.repository.commands import Commands
 from app.repository.environment import GitCredentials, protocol_of, reader_environment
-from app.repository.errors import GitFailed, ObjectLost
+from app.repository.errors import BlobTooLarge, GitFailed, ObjectLost
 from app.repository.history import LISTING, HistoryFile
 from app.repository.mirror import MirrorDirectory
 from app.repository.past import Step, steps_of
@@ -22,6 +23,8 @@ from app.repository.signatures import Signature, Signatures
 
 #: A commit object is a few hundred bytes; a message of this size is nobody's honest message.
 _COMMIT_LIMIT = 1 << 20
+#: So many commits back a former head is looked for before Git is asked.
+_NEAR = 16
 
 
 class GitConfigBackend:
@@ -72,12 +75,13 @@ class GitConfigBackend:
 
     # The puller's: only while this process holds the MirrorLock.
 
-    def fetch(self) -> Refs:
+    def fetch(self, *, expecting: bool = False) -> Refs:
         """Make the mirror equal to the remote's heads and tags, and return them. Clones at first and after damage.
 
-        Two processes of ours when nothing is new. Raises RepositoryUnavailable with a reason that names no URL or path.
+        Two processes of ours when nothing is new, and when something is that the caller was `expecting`. Raises
+        RepositoryUnavailable with a reason that names no URL or path.
         """
-        return self._refs(self._puller.fetch())
+        return self._refs(self._puller.fetch(expecting=expecting))
 
     def rebuild(self) -> Refs:
         """Clone anew beside the mirror and swap; readers of all processes go over to it at their next read."""
@@ -159,7 +163,22 @@ class GitConfigBackend:
         """Whether `descendant` is `ancestor` or follows from it. False when the mirror holds only one of them."""
         if not (self.has(ancestor) and self.has(descendant)):
             return False
+        if self._is_near(ancestor, descendant):
+            return True
         return self._commands.local("merge-base", "--is-ancestor", ancestor, descendant, answers=(0, 1)).status == 0
+
+    def _is_near(self, ancestor: str, descendant: str) -> bool:
+        """Whether a few steps back lead there, as after an ordinary push: without a process."""
+        seen, waiting = {descendant}, deque([descendant])
+        while waiting and ancestor not in seen and len(seen) <= _NEAR:
+            try:
+                content = self._reader.content(waiting.popleft(), "commit", limit=_COMMIT_LIMIT)
+            except BlobTooLarge:
+                return False
+            fresh = [parent for parent in parse.parents(content) if parent not in seen]
+            seen.update(fresh)
+            waiting.extend(fresh)
+        return ancestor in seen
 
     def first_parents(self, commit: str, paths: Sequence[str], *, limit: int) -> list[str]:
         """At most `limit` commits before `commit` along first parents that touch one of `paths`, newest first.

@@ -5,6 +5,7 @@ Names and paths that are not UTF-8 are left out: nobody can ask for them.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,6 +101,12 @@ def commit(commit_id: str, content: bytes) -> Commit:
     seconds = headers.get(b"committer", b"").rpartition(b"> ")[2].split(b" ")[0]
     signed = b"gpgsig" in headers or b"gpgsig-sha256" in headers
     return Commit(commit_id, author, _rfc3339(seconds), _decoded(message, encoding).strip("\n"), signed)
+
+
+def parents(content: bytes) -> list[str]:
+    """Of a commit object."""
+    lines = itertools.takewhile(lambda line: line, content.split(b"\n"))
+    return [line[7:].decode("ascii") for line in lines if line.startswith(b"parent ")]
 
 
 def _rfc3339(seconds: bytes) -> str:

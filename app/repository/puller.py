@@ -43,13 +43,17 @@ class Puller:
         self._strikes = 0
         self._cloned_for: set[str] = set()
 
-    def fetch(self) -> list[parse.LocalRef]:
-        """Make the mirror equal to the remote. Two processes of ours when nothing is new."""
+    def fetch(self, *, expecting: bool = False) -> list[parse.LocalRef]:
+        """Make the mirror equal to the remote. Two processes of ours when nothing is new.
+
+        `expecting`: the caller has heard that something is new. Then it is fetched without asking whether, and that the
+        remote has another default branch is seen the next time.
+        """
         with self._writing():
             if not self._mirror.exists or self._lost - self._cloned_for:
                 return self._clone()
             try:
-                return self._update(self._mirror.current())
+                return self._update(self._mirror.current(), expecting=expecting)
             except GitFailed as failure:
                 if not failure.damaged and self._strikes < _STRIKES:
                     raise
@@ -81,7 +85,11 @@ class Puller:
             except OSError as exc:
                 raise RepositoryUnavailable(f"the clone cannot be written: {os.strerror(exc.errno or 0)}") from exc
 
-    def _update(self, clone: Path) -> list[parse.LocalRef]:
+    def _update(self, clone: Path, *, expecting: bool) -> list[parse.LocalRef]:
+        if expecting and self._pulled_at_once(clone):
+            refs = self._refs(clone)
+            if any(ref.is_default for ref in refs):
+                return refs
         told = self._ask(clone)
         refs = self._refs(clone)
         if told.ids != {ref.name: ref.id for ref in refs}:
@@ -116,6 +124,18 @@ class Puller:
         # The patterns are Git's, matched at the end of each name; what else they let through is dropped in parsing.
         output = self._commands.network(clone, "ls-remote", "--symref", "origin", "HEAD", "refs/heads/*", "refs/tags/*")
         return parse.remote_refs(output)
+
+    def _pulled_at_once(self, clone: Path) -> bool:
+        """False where Git refuses: the remote's refs will tell why. Raises GitFailed when none answers in time."""
+        try:
+            self._commands.network(clone, *_FETCH, "origin", *_REFSPECS, timeout=self._patience)
+        except GitFailed as failure:
+            self._mirror.remove_leftovers()
+            if failure.timed_out:
+                raise
+            return False
+        self._strikes = 0
+        return True
 
     def _pull(self, clone: Path) -> None:
         try:

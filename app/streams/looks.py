@@ -185,11 +185,14 @@ class Looks:
             self._sweep(now)
         return fresh
 
-    def prepare(self, world: World, target: Target) -> None:
-        """Before `world` is installed: write what will be told of `target`, so that its followers are told at once."""
+    def prepare(self, world: World, target: Target, found: Current | ConfigServerError | None) -> None:
+        """Before `world` is installed: write what will be told of `target`, so that its followers are told at once.
+
+        `found` is what it is there, where that is known.
+        """
         former = self._looks.get(target)
         if former is not None:
-            self._prepared[target] = look = Look(self._known, world, self._found(world, target))
+            self._prepared[target] = look = Look(self._known, world, found or self._found(world, target))
             look.writes_as(former)
 
     def gone(self, target: Target, etag: str | None) -> Frame:
