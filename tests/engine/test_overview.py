@@ -106,7 +106,7 @@ def test_problems_instances_and_status_tell_no_more_than_a_grant_covers(bench: S
     for service in (mine, other):
         bench.config(f"{service}/prod")
     bench.push({f"{mine}.yml": "a: [\n", f"{other}.yml": "a: [\n"})
-    narrow = f"config:view:{mine}"
+    narrow = f"config:view:{mine}/prod"  # what other tests have named after envs makes further targets of it known
     with _following(bench, mine), _following(bench, other):
         eventually(lambda: len(_instances(bench, service=other)["instances"]) == 1)
 
