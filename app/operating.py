@@ -10,7 +10,7 @@ from typing import Protocol
 from app.access import Access
 from app.audit import AuditEvent
 from app.auditing import Auditing
-from app.cache import NoSharedCache, RedisLink
+from app.cache import LocalCache, NoSharedCache, RedisLink
 from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedBlobs
 from app.effective import Layout
 from app.engine import (
@@ -86,6 +86,7 @@ class Operating:
         self._core = core
         self._settings = core.settings
         self._told: World | None = None
+        self._said: LocalCache[str, bool] = LocalCache(10_000)
 
     @cached_property
     def layout(self) -> Layout:
@@ -189,7 +190,7 @@ class Operating:
             raise SettingsError(["CONFIG_SERVER_NOTICE_SECRET_FILE: holds nothing"])
         retries, on_outcome = settings.timings.notice_retries, self._core.metrics.count_notice
         outboxes = [Outbox(url, key, retries=retries, on_outcome=on_outcome) for url in settings.notice_urls]
-        return Notices(outboxes, lambda name: self._is_first("notice", name, _TOLD_SECONDS), self._files)
+        return Notices(outboxes, self._is_untold, self._files)
 
     @cached_property
     def webhook_secret(self) -> bytes | None:
@@ -218,6 +219,12 @@ class Operating:
 
     def _record_durably(self, event: AuditEvent) -> None:
         self._record(event, durable=True)
+
+    def _is_untold(self, notice: str) -> bool:
+        """Whether nobody has told it; from now on somebody has. Raises BusUnavailable."""
+        known = self._said.get(notice)
+        self._said.put(notice, True)
+        return known is None and self._is_first("notice", notice, _TOLD_SECONDS)
 
     def _is_first(self, kind: str, name: str, seconds: float) -> bool:
         """Whether no worker has said so before. Raises BusUnavailable."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from app.audit import AuditEvent, AuditTrail, Outcome
+from app.audit.files import chains_in
 from app.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,3 +102,4 @@ def test_verify_finds_what_is_gone_over_closed_files_and_between_hosts(tmp_path:
 def test_verify_of_a_folder_without_a_trail_proves_nothing_and_says_so(tmp_path: Path) -> None:
     done = run("audit", "verify", str(tmp_path))
     assert (done.returncode, "no audit trail" in done.stderr) == (1, True)
+    assert not chains_in(tmp_path / "nowhere")

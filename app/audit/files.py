@@ -34,9 +34,9 @@ class ChainFiles:
 
 
 def chains_in(directory: Path) -> dict[str, ChainFiles]:
-    """The files of every chain, by its name. Raises OSError."""
+    """The files of every chain, by its name; none where there is no directory yet. Raises OSError."""
     found: dict[str, ChainFiles] = {}
-    for path in sorted(directory.iterdir()):
+    for path in sorted(directory.iterdir()) if directory.exists() else ():
         match = _NAME.fullmatch(path.name)
         if match is None:
             continue

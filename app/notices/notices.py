@@ -75,6 +75,8 @@ class Notices:
             self._thread.join()
             self._thread = None
         for outbox in self._outboxes:
+            outbox.stop()
+        for outbox in self._outboxes:
             outbox.close()
 
     def moved(self, move: Moved) -> None:

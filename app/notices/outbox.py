@@ -46,10 +46,14 @@ class Outbox:
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """End after the attempt under way, if that takes no longer than a receiver may."""
+    def stop(self) -> None:
+        """Send nothing more after the attempt under way."""
         self._stop.set()
         self._wake.set()
+
+    def close(self) -> None:
+        """The same, and wait for that attempt, no longer than a receiver may take."""
+        self.stop()
         if self._thread is not None:
             self._thread.join(sum(TIMEOUT))
             self._thread = None
