@@ -50,7 +50,7 @@ def locations(target: Target, search_paths: Sequence[str]) -> tuple[str, ...]:
     for pattern in reversed(search_paths or ("",)):
         checked = checked_search_path(pattern)
         for env in reversed(target.envs):
-            found[checked.format(service=target.service, env=env, label=target.label)] = None
+            found[checked.format(service=target.service, env=env, label=target.candidate or target.label)] = None
     return tuple(found)
 
 

@@ -321,6 +321,8 @@ class StreamSession:
         The world that is to be told of: one read after registering, as what moves later is marked.
         """
         told = self._told
+        if told is not None and not (told.rollouts or world.rollouts):
+            return world
         while told is None or told.routes != world.routes:
             for target, held in list(self._held.items()):
                 given = world.routed(target, self._instance)

@@ -6,8 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from app.effective.precedence import candidates
 from app.effective.rollouts import MAX_ROLLOUTS, Rollout, read_rollouts
 from app.errors import BadConfiguration
+from app.model import Target
 
 INSTANCES = [f"pay-{number}" for number in range(2000)]
 
@@ -87,3 +89,10 @@ def test_a_file_that_says_something_else_is_refused(text: str) -> None:
 
 def test_an_empty_file_has_no_rollouts() -> None:
     assert read_rollouts(b"") == ()
+
+
+def test_what_is_given_lies_where_its_branch_has_it() -> None:
+    given, asked = Target("pay", ("prod",), "main~next"), Target("pay", ("prod",), "main")
+    folders = {path.rpartition("/")[0] for path in (each.path for each in candidates(given, ["{label}"]))}
+    assert folders == {"next"}
+    assert (given.topic, given.asked_label, given.candidate) == (asked.topic, "main", "next")
