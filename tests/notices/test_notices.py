@@ -127,6 +127,7 @@ def test_everything_is_signed_and_nothing_tells_a_value(admin: Admin, receiver: 
     assert 'config_server_notices_total{outcome="delivered"}' in text
 
 
+@pytest.mark.slow
 def test_of_all_hosts_one_tells(tmp_path: Path, issuer: LocalIssuer, valkey: Valkey) -> None:
     key = tmp_path / "key"
     key.write_text("k" * 40)
