@@ -12,7 +12,7 @@ from app.audit import AuditEvent
 from app.auditing import Auditing
 from app.cache import LocalCache, NoSharedCache, RedisLink
 from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedBlobs
-from app.effective import Layout
+from app.effective import Layout, Overrides
 from app.engine import (
     ConfigEngine,
     History,
@@ -22,6 +22,7 @@ from app.engine import (
     Resolver,
     Schemas,
     SecretReader,
+    SourceReader,
     Targets,
     Trees,
     World,
@@ -53,6 +54,12 @@ class Core(Protocol):
     def key(self) -> bytes: ...
     @property
     def link(self) -> RedisLink | None: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def overrides(self) -> Overrides: ...
+    @property
+    def source_reader(self) -> SourceReader: ...
     @property
     def repository(self) -> GitConfigBackend: ...
     @property
@@ -89,10 +96,6 @@ class Operating:
         self._said: LocalCache[str, bool] = LocalCache(10_000)
 
     @cached_property
-    def layout(self) -> Layout:
-        return Layout(self._core.search_paths, self._settings.envs)
-
-    @cached_property
     def planner(self) -> Planner:
         """With a loader of its own: what is planned must push nothing out of the caches that serve."""
         blobs = StagedBlobs(self._core.repository)
@@ -103,6 +106,7 @@ class Operating:
             search_paths=self._core.search_paths,
             on_lookup=lambda _cache, _hit: None,
             on_resolved=lambda _seconds: None,
+            overrides=self._core.overrides,
         )
         return Planner(
             self._core.trees,
@@ -110,10 +114,13 @@ class Operating:
             blobs,
             loader,
             self._core.secret_reader,
-            layout=self.layout,
+            layout=self._core.layout,
             around=Around(
                 lambda: [topic for each in self._core.presence.all() for topic in each["topics"]],
                 self._core.engine.recent,
+                lambda target: (
+                    self._core.source_reader.read(target, self._core.engine.world.secrets, watched=False).documents
+                ),
             ),
             key=derive(self._core.key, "plan"),
         )
@@ -147,8 +154,8 @@ class Operating:
             self._core.repository,
             self.planner,
             self.writer,
-            leave=Leave(self._core.access, self.layout, self._settings.envs),
-            layout=self.layout,
+            leave=Leave(self._core.access, self._core.layout, self._settings.envs),
+            layout=self._core.layout,
             intents=Intents(self._settings.data_dir / "intents"),
             record=self._record,
             hint=self._core.hint,

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser, the proxy, the Prometheus and the ssh-keygen that only the tests drive. Installs the Debian packages that are
-# missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
+# environments. With `tests`: the browser, the proxy, the Prometheus, the node and the ssh-keygen that only the tests drive.
+# Installs the Debian packages that are missing when it is root and apt-get is there; else says what to install. Silent when
+# nothing is missing.
 set -eu
 
 missing=
@@ -10,8 +11,10 @@ tests)
     command -v chromium > /dev/null || missing="$missing chromium"
     command -v nginx > /dev/null || missing="$missing nginx"
     command -v promtool > /dev/null || missing="$missing prometheus"
+    command -v node > /dev/null || missing="$missing nodejs"
+    command -v npm > /dev/null || missing="$missing npm"
     command -v ssh-keygen > /dev/null || missing="$missing openssh-client"
-    these="a Chromium, an nginx, a Prometheus and ssh-keygen on the PATH, for the tests"
+    these="a Chromium, an nginx, a Prometheus, a node, an npm and ssh-keygen on the PATH, for the tests"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
@@ -17,20 +18,34 @@ MAX_BODY = 1 << 20
 def blueprint(secret: bytes | None, arrivals: Arrivals) -> Blueprint:
     """`secret` None: webhooks are not accepted. Raises ValueError for a secret that is none."""
     routes = Blueprint("hooks", __name__, url_prefix="/hooks")
-    key = key_of(secret) if secret is not None else b""
+    key_of(secret or b"")
 
     def git() -> ResponseReturnValue:
-        if secret is None:
-            raise NotFound("webhooks are not set up")
-        request.max_content_length = MAX_BODY  # beyond it reading the body is a 413
-        body = request.get_data(cache=False)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        if not is_signed(secret, key, headers, body, now=time.time()):
-            raise Unauthenticated("the webhook's signature does not verify")
-        if not is_push(headers):
+        body = checked_body(secret)
+        if not is_push(_headers()):
             return {"status": "ignored"}, 202
-        is_new = arrivals.heard(body, word(request.content_type or "", body))
-        return {"status": "accepted" if is_new else "repeated"}, 202
+        return {"status": "accepted" if heard(arrivals, body) else "repeated"}, 202
 
     routes.post("/git")(git)
     return routes
+
+
+def checked_body(secret: bytes | None) -> bytes:
+    """The body of the request, if a header of it proves knowledge of the secret. Raises NotFound, Unauthenticated."""
+    if secret is None:
+        raise NotFound("webhooks are not set up")
+    request.max_content_length = MAX_BODY  # beyond it reading the body is a 413
+    body = request.get_data()
+    if not is_signed(secret, key_of(secret), _headers(), body, now=time.time()):
+        raise Unauthenticated("the webhook's signature does not verify")
+    return body
+
+
+def heard(arrivals: Arrivals, body: bytes) -> bool:
+    """Have it fetched. False for a word that was heard just now."""
+    return arrivals.heard(body, word(request.content_type or "", body))
+
+
+def _headers() -> Mapping[str, str]:
+    """By their names in lower case."""
+    return {name.lower(): value for name, value in request.headers.items()}

@@ -29,6 +29,7 @@ from app.blueprints.schemas import (
     ServerStatusSchema,
     TicketSchema,
 )
+from app.blueprints.spring_operations import SPRING_OPERATIONS
 from app.engine import FORMAT_NAMES
 from app.model import NAME
 from app.notify import wire
@@ -439,6 +440,7 @@ OPERATIONS: Mapping[str, Operation] = {
         fails=(errors.BadInput, errors.NotOffered, errors.BusUnavailable, errors.AuditUnavailable),
     ),
     **CHANGE_OPERATIONS,
+    **SPRING_OPERATIONS,
     "hooks.git": Operation(
         "Hooks",
         "Be told of a push",
