@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from app import offline
-from app.audit import verify_directory
+from app.audit import Verdict, verify_directory
 from app.errors import SettingsError
 from app.settings import SECRET_PATHS, Settings
 
@@ -70,25 +70,32 @@ def audit() -> None:
 
 
 @audit.command()
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
-def verify(directory: Path | None) -> None:
-    """Prove the chains of DIRECTORY: no record edited, dropped or moved. Exits with 1 if one is not whole.
+@click.argument("directories", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--archived", is_flag=True, help="The oldest files were moved elsewhere: begin with what is here.")
+def verify(directories: tuple[Path, ...], archived: bool) -> None:
+    """Prove the chains of DIRECTORIES: no record edited, dropped or moved. Exits with 1 if one is not whole.
 
-    Without DIRECTORY, those of the server whose settings are in the environment.
+    Without DIRECTORIES, those of the server whose settings are in the environment. The trails of several hosts prove
+    more together than each alone, as their chains name each other's ends.
     """
-    directory = directory or _settings().audit_path
-    verdicts = verify_directory(directory)
+    directories = directories or (_settings().audit_path,)
+    verdicts = verify_directory(*directories, archived=archived)
     if not verdicts:
-        raise click.ClickException(f"no audit trail in {directory}")
-    for chain, verdict in verdicts.items():
-        state = "intact" if verdict.intact else f"BROKEN at line {verdict.line}: {verdict.reason}"
-        click.echo(f"{chain}: {verdict.records} records, {state}")
+        raise click.ClickException(f"no audit trail in {', '.join(map(str, directories))}")
+    for name, verdict in verdicts.items():
+        click.echo(f"{name}: {verdict.records} records, {_state(verdict)}")
     if not all(verdict.intact for verdict in verdicts.values()):
         raise SystemExit(1)
 
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _state(verdict: Verdict) -> str:
+    if verdict.intact:
+        return "intact"
+    return f"BROKEN{f' at line {verdict.line}' if verdict.line else ''}: {verdict.reason}"
 
 
 def _settings() -> Settings:

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from click.testing import CliRunner, Result
+
 from app.audit import AuditEvent, AuditTrail, Outcome
+from app.audit.files import chains_in
+from app.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,6 +22,11 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     env |= {f"CONFIG_SERVER_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "app", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def invoke(*arguments: str) -> Result:
+    """In this process, where the environment does not matter."""
+    return CliRunner().invoke(main, arguments)
 
 
 def test_check_lists_everything_that_is_wrong_at_once() -> None:
@@ -63,9 +72,37 @@ def test_verify_finds_the_trail_of_the_server_by_its_settings(tmp_path: Path) ->
     assert (done.returncode, "1 records, intact" in done.stdout) == (0, True)
 
 
+def test_verify_finds_what_is_gone_over_closed_files_and_between_hosts(tmp_path: Path) -> None:
+    for host in ("a", "b"):
+        trail = AuditTrail(tmp_path / host, chain="worker-0", clock=lambda: 1_700_000_000.0, file_bytes=1)
+        trail.start()
+        for number in range(4):
+            trail.record(AuditEvent("config.refresh", Outcome.ALLOWED, subject=f"admin{number}"), durable=True)
+        (tmp_path / host / "host").write_text(host)
+        if host == "a":
+            end = trail.end
+        elif end is not None:
+            anchor = AuditEvent("audit.anchor", Outcome.ALLOWED, keys=(f"a/worker-0#{end[1].seq}={end[1].hash}",))
+            trail.record(anchor, durable=True)
+        trail.close()
+    here, there = str(tmp_path / "a"), str(tmp_path / "b")
+    assert invoke("audit", "verify", here, there).exit_code == 0
+
+    (tmp_path / "a" / "worker-0.jsonl").unlink()
+    assert invoke("audit", "verify", here).exit_code == 0  # alone it cannot know
+    done = invoke("audit", "verify", here, there)
+    assert (done.exit_code, "its end was cut off" in done.output) == (1, True)
+
+    (tmp_path / "b" / "worker-0.to-000000000001.jsonl").unlink()
+    dropped = invoke("audit", "verify", there)
+    assert (dropped.exit_code, "BROKEN at line 1: 1 lines before it were dropped" in dropped.output) == (1, True)
+    assert invoke("audit", "verify", "--archived", there).exit_code == 0
+
+
 def test_verify_of_a_folder_without_a_trail_proves_nothing_and_says_so(tmp_path: Path) -> None:
     done = run("audit", "verify", str(tmp_path))
     assert (done.returncode, "no audit trail" in done.stderr) == (1, True)
+    assert not chains_in(tmp_path / "nowhere")
 
 
 def test_validate_finds_in_a_folder_what_the_server_would_hold_back(tmp_path: Path) -> None:
