@@ -237,6 +237,17 @@ def test_encrypt_makes_of_a_value_what_a_file_may_hold(desk: Desk) -> None:
     assert desk.run("encrypt", keys="s3cret word\n").exit_code == 3, "it takes config:encrypt"
 
 
+def test_audit_prints_the_trail_by_filters(desk: Desk) -> None:
+    assert desk.run("set", desk.target, "db.pool=8", "-m", "Eight", "--yes").exit_code == 0
+    auditor = Desk(desk.office, desk.service, desk.home, "config:audit")
+    told = auditor.out("audit", "--action", "config.change", "--limit", "5", "-o", "json").splitlines()
+    newest = json.loads(told[0])
+    assert (newest["action"], newest["subject"], newest["detail"]) == ("config.change", "ada@example.org", "Eight")
+    assert "Eight" in auditor.out("audit", "--action", "config.change", "--limit", "1")
+    assert auditor.out("audit", "--subject", "nobody") == ""
+    assert desk.run("audit").exit_code == 3, "it takes config:audit"
+
+
 def test_login_stores_where_a_token_comes_from_and_never_the_token(desk: Desk, tmp_path: Path) -> None:
     token = desk.env["CONFIG_CLIENT_TOKEN"]
     secret = tmp_path / "token"

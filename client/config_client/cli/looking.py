@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,7 @@ def add_to(group: click.Group) -> None:
         (("table", "json", "yaml"), history),
         (("table", "json", "yaml"), blame),
         (("table", "json", "yaml"), instances),
+        (("table", "json"), audit),
         (("table", "json"), can_i),
     ):
         command(group, *outputs)(body)
@@ -211,6 +212,37 @@ def instances(session: Session, target: str | None, behind: bool) -> None:
     columns = ("service", "env", "label", "instance", "version", "transport", "address", "since", "behind")
     rows = [[*(each[name] for name in columns), (each["rejected"] or {}).get("reason")] for each in found]
     show.table([*(name.upper() for name in columns), "REJECTED"], rows)
+
+
+@click.option("--subject", help="Who.")
+@click.option("--action", help="What; * stands for anything.")
+@click.option("--target", help="A topic or its beginning at a /; a branch, for changes.")
+@click.option("--outcome", type=click.Choice(["allowed", "denied", "failed"]))
+@click.option("--version", help="A commit.")
+@click.option("--request-id")
+@click.option("--since", help="A time (RFC 3339).")
+@click.option("--until", help="A time (RFC 3339).")
+@click.option("--scope", type=click.Choice(["cluster", "host"]), help="All hosts, or this one's files.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+def audit(session: Session, limit: int, **filters: str | None) -> None:
+    """The audit trail, the newest first; with -o json a record a line."""
+    query: dict[str, Any] = dict(filters)
+    shown = 0
+    cursor = None
+    while shown < limit:
+        page = session.api.get("/v1/admin/audit", **query, limit=min(limit - shown, 1000), cursor=cursor)
+        _print_records(page["records"], session.how)
+        shown, cursor = shown + len(page["records"]), page["next"]
+        if cursor is None:
+            return
+
+
+def _print_records(records: Sequence[Mapping[str, Any]], how: str) -> None:
+    if how == "json":
+        sys.stdout.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in records)
+        return
+    columns = ("time", "subject", "action", "outcome", "target", "version", "detail")
+    show.table([name.upper() for name in columns], [[each.get(name) for name in columns] for each in records])
 
 
 @click.argument("action", type=click.Choice(["read", "view", "write"]))
