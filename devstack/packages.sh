@@ -14,7 +14,8 @@ tests)
     command -v node > /dev/null || missing="$missing nodejs"
     command -v npm > /dev/null || missing="$missing npm"
     [ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
-    these="a Chromium, an nginx, a Prometheus, an sshd, a node and an npm, for the tests"
+    command -v ssh-keygen > /dev/null || missing="$missing openssh-client"
+    these="a Chromium, an nginx, a Prometheus, an sshd, a node, an npm and ssh-keygen, for the tests"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"

@@ -6,7 +6,9 @@ to it; a branch whose head is neither stays at the last one that was.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -46,7 +48,9 @@ class VouchedHeads:
     """One verification for each new head, in the puller and in every worker: nobody's word is taken for it."""
 
     def __init__(self, repository: GitConfigBackend) -> None:
-        """A repository that knows the allowed signers."""
+        """A repository that knows the allowed signers. Raises ValueError when this machine cannot verify."""
+        if shutil.which("ssh-keygen") is None:
+            raise ValueError("signatures of commits are verified by ssh-keygen, which is not on the PATH")
         self._repository = repository
         self._told: Mapping[str, str] = {}
 
@@ -67,7 +71,7 @@ class VouchedHeads:
         heads = {name: head for name, head in world.heads.items() if self._is_vouched(head.commit, tips)}
         if len(heads) < len(world.heads):
             log.error("git.unsigned_announced", labels=sorted(world.heads.keys() - heads.keys()))
-        return World(world.rev, world.default_label, heads, world.secrets, world.stale)
+        return replace(world, heads=heads)
 
     def _branch(self, name: str, commit: str, known: Cursor | None) -> str | None:
         """Where the branch is served: its head, else where it stood, else the last signed commit before its head."""

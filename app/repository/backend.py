@@ -19,7 +19,7 @@ from app.repository.past import Step, steps_of
 from app.repository.pins import Pins
 from app.repository.puller import FOR_EACH_REF, Puller
 from app.repository.reader import ObjectReader
-from app.repository.signatures import Signatures
+from app.repository.signatures import Signature, Signatures
 
 #: A commit object is a few hundred bytes; a message of this size is nobody's honest message.
 _COMMIT_LIMIT = 1 << 20
@@ -36,8 +36,8 @@ class GitConfigBackend:
     RepositoryUnavailable when there is no clone or Git fails.
 
     `directory`, and `directory`-history.db beside it, belong to this class alone. `timeout` bounds every command,
-    `clone_timeout` the first clone and maintenance; both in seconds. `allowed_signers` is a file of those whose
-    signatures count. `clock` gives Unix seconds.
+    `clone_timeout` the first clone and maintenance; both in seconds. `clock` gives Unix seconds. `allowed_signers`
+    is the file by which signatures of commits are checked.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class GitConfigBackend:
         self._puller = Puller(self._mirror, self._commands, timeout=timeout, clone_timeout=clone_timeout)
         self.history = HistoryFile(directory.with_name(f"{directory.name}-history.db"), self._commands)
         self._pins = Pins(self._mirror, self._commands, clock)
-        self._signatures = Signatures(self._commands, self.commit, allowed_signers) if allowed_signers else None
+        self._signatures = Signatures(self._commands, allowed_signers) if allowed_signers else None
 
     def open(self) -> None:
         """Use an existing mirror; no network. Raises RepositoryUnavailable when there is none yet."""
@@ -148,7 +148,12 @@ class GitConfigBackend:
 
     def is_verified(self, commit: str) -> bool:
         """Whether one of the allowed signers has signed it; without a list of them nobody has. See Signatures."""
-        return self._signatures is not None and self._signatures.is_verified(_checked(commit))
+        return self._signatures is not None and self.commit(commit).signed and self._signatures.is_good(commit)
+
+    def signatures(self, commits: Sequence[Commit]) -> dict[str, Signature]:
+        """Of those that are signed, by id; empty where no signers are known."""
+        signed = [each.id for each in commits if each.signed]
+        return self._signatures.of(signed) if self._signatures and signed else {}
 
     def reachable(self, commit: str) -> bool:
         """Whether a branch or tag leads to this commit. Walks history, and so is for the caller to remember."""

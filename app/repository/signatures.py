@@ -1,61 +1,81 @@
-"""Whether a commit is signed by somebody whom the operator allows: SSH signatures, verified by Git in the mirror."""
+"""Whether commits were signed, and by whom: Git's own check of SSH signatures against a file of allowed signers."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.cache import LocalCache
 from app.errors import RepositoryUnavailable
-from app.model import Commit
+from app.model import COMMIT
 from app.repository.commands import Commands
 
 
-class Signatures:
-    """Thread-safe. An answer is remembered while the allowed signers file is the same.
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """`state` is Git's %G?: G is good and by `signer`, U good and by a key that is none of theirs, B bad, E one that
+    cannot be checked."""
 
-    The file is that of ssh-keygen(1), ALLOWED SIGNERS; it is looked at again each time, so it may be replaced. What
-    another program has signed (OpenPGP, X.509) is not signed: whom that program trusts is not for us to say.
+    state: str
+    signer: str | None = None
+
+
+class Signatures:
+    """Thread-safe. `allowed` is a file as ssh-keygen(1) has it, ALLOWED SIGNERS, read again when it has changed.
+
+    OpenPGP and X.509 signatures are not checked: whose keyring would it be.
     """
 
-    def __init__(self, commands: Commands, read: Callable[[str], Commit], allowed_signers: Path) -> None:
-        """`read` gives a commit without a process. Raises ValueError when this machine cannot verify."""
-        if shutil.which("ssh-keygen") is None:
-            raise ValueError("signatures of commits are verified by ssh-keygen, which is not on the PATH")
+    def __init__(self, commands: Commands, allowed: Path) -> None:
         self._commands = commands
-        self._read = read
-        self._file = allowed_signers.absolute()
-        self._known: LocalCache[tuple[tuple[int, int, int], str], bool] = LocalCache(4096)
+        self._allowed = allowed
+        self._known: LocalCache[tuple[str, int], Signature] = LocalCache(10_000)
 
-    def is_verified(self, commit: str) -> bool:
-        """Whether an allowed signer has signed `commit`, an id. One process, the first time, if it has a signature.
+    def of(self, commits: Iterable[str]) -> dict[str, Signature]:
+        """Of commits that have a signature. Starts processes for those that were not looked at yet.
 
-        Raises RepositoryUnavailable when Git or the file of signers is away, ObjectLost without such a commit.
+        What cannot be checked now is E, and is looked at again.
         """
-        key = (self._stamp(), commit)
-        known = self._known.get(key)
-        if known is None:
-            known = self._read(commit).signed and self._ask(commit)
-            self._known.put(key, known)
-        return known
-
-    def _ask(self, commit: str) -> bool:
-        """A good signature by an unknown key is nobody's: Git 2.39 knows that by itself, others by `minTrustLevel`."""
-        settings = (
-            f"gpg.ssh.allowedSignersFile={self._file}",
-            "gpg.minTrustLevel=fully",
-            "gpg.ssh.program=ssh-keygen",
-            "gpg.program=false",
-            "gpg.openpgp.program=false",
-            "gpg.x509.program=false",
-        )
-        options = [word for setting in settings for word in ("-c", setting)]
-        return self._commands.local(*options, "verify-commit", "--", commit, answers=(0, 1)).status == 0
-
-    def _stamp(self) -> tuple[int, int, int]:
+        wanted = list(dict.fromkeys(commits))
         try:
-            found = self._file.stat()
+            known = self._known_of([each for each in wanted if COMMIT.fullmatch(each)])
+        except RepositoryUnavailable:
+            known = {}
+        return {each: known.get(each) or Signature("E") for each in wanted}
+
+    def is_good(self, commit: str) -> bool:
+        """Whether one of the signers has signed it. Raises RepositoryUnavailable when nobody can say just now."""
+        return self._known_of([commit])[commit].state == "G"
+
+    def _known_of(self, commits: list[str]) -> dict[str, Signature]:
+        """Raises RepositoryUnavailable."""
+        try:
+            version = self._allowed.stat().st_mtime_ns
         except OSError as exc:
             raise RepositoryUnavailable("the file of allowed signers cannot be read") from exc
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        known = {each: found for each in commits if (found := self._known.get((each, version))) is not None}
+        looked_at = self._looked_at([each for each in commits if each not in known])
+        for commit, signature in looked_at.items():
+            self._known.put((commit, version), signature)
+        return known | looked_at
+
+    def _looked_at(self, commits: list[str]) -> dict[str, Signature]:
+        if not commits:
+            return {}
+        config = {
+            "gpg.ssh.allowedSignersFile": str(self._allowed.absolute()),
+            "gpg.program": "false",
+            "gpg.x509.program": "false",
+        }
+        switches = [part for name, value in config.items() for part in ("-c", f"{name}={value}")]
+        question = "\n".join([*commits, ""]).encode("ascii")
+        done = self._commands.local(
+            *switches, "log", "--stdin", "--no-walk=unsorted", "--format=%H %G? %GS", stdin=question
+        )
+        return dict(_read(line) for line in done.output.decode("utf-8", "replace").splitlines() if line)
+
+
+def _read(line: str) -> tuple[str, Signature]:
+    commit, state, signer = line.split(" ", 2)
+    return commit, Signature("E" if state == "N" else state, signer if state == "G" and signer else None)

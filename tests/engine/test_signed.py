@@ -71,7 +71,7 @@ def guarded(tmp_path: Path, issuer: LocalIssuer) -> Iterator[Guarded]:
     allowed = tmp_path / "allowed signers"
     allowed.write_text(ada.line)
     committed(origin, 1, ada)
-    settings = {"require_signed_commits": True, "allowed_signers_file": allowed}
+    settings = {"require_signed_commits": True, "git_allowed_signers_file": allowed}
     with serving_origin(tmp_path, issuer, origin, **settings) as server:  # type: ignore[arg-type]
         yield Guarded(server, origin, ada, mallory, allowed)
 
@@ -163,7 +163,7 @@ def test_what_was_served_before_the_setting_came_is_not_served_without_a_signatu
         assert server.config("pay/prod")["n"] == 1
     origin.bare.rename(origin.bare.with_name("away"))
     (tmp_path / "allowed").write_text(Signer(tmp_path, "ada").line)
-    settings = {"require_signed_commits": True, "allowed_signers_file": tmp_path / "allowed"}
+    settings = {"require_signed_commits": True, "git_allowed_signers_file": tmp_path / "allowed"}
     with serving_origin(tmp_path, issuer, origin, patience=1, **settings) as server:  # type: ignore[arg-type]
         assert server.get("pay/prod").status_code == 503
         origin.bare.with_name("away").rename(origin.bare)
