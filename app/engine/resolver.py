@@ -191,7 +191,7 @@ class Resolver:
         if not known.secrets.by_reference:
             return known
         try:
-            secrets = self._reader.read(known.effective, world.secrets)
+            secrets = self._reader.acting_for(known.target.service).read(known.effective, world.secrets)
         except (SecretRefused, SecretsUnavailable):
             return None
         if secrets.same_as(known.secrets):
@@ -235,7 +235,7 @@ class Resolver:
             secrets = Secrets({})
         else:
             unresolved = ()
-            secrets = self._reader.read(effective, world.secrets)
+            secrets = self._reader.acting_for(target.service).read(effective, world.secrets)
         etag = self._etag(effective, secrets)
         resolution = Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved)
         resolution.document(View.RESOLVED)  # what cannot be filled in is found before anyone is told of it
@@ -273,7 +273,7 @@ class Resolver:
         served = self._served.get(target)
         if served is None:
             raise SecretsUnavailable("the secrets of this configuration cannot be read at the moment")
-        secrets = self._reader.read(served.effective, world.secrets)
+        secrets = self._reader.acting_for(target.service).read(served.effective, world.secrets)
         stale = Stale(StaleReason.VAULT, self._reader.unavailable_since(), head.commit)
         etag = self._etag(served.effective, secrets)
         return replace(served, secrets=secrets, head=head.commit, etag=etag, stale=(stale,))

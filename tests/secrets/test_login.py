@@ -199,7 +199,7 @@ def test_bad_secret_id_is_unavailable_and_reported(account: Account, make_backen
     vault = make_backend(account.bao.address, AppRole(account.role_id, "wrong"), on_event=account.on_event)
     with pytest.raises(SecretsUnavailable):
         vault.read(DB, None)
-    assert account.events == [("login_failed", "Vault refuses our AppRole login")]
+    assert account.events == [("login_failed", "Vault refuses our login")]
 
 
 def test_secret_id_file_is_read_again_at_each_login(
