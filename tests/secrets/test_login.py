@@ -254,6 +254,18 @@ def test_wrapping_token_made_elsewhere_is_not_opened(account: Account, make_back
     assert account.bao.root.sys.unwrap(token)["data"]["secret_id"]
 
 
+def test_wrapping_token_from_a_path_that_only_ends_like_ours_is_not_opened(
+    account: Account, make_backend: MakeBackend
+) -> None:
+    """Whoever may write somewhere may name the place as they like."""
+    path = f"auth/approle/role/{account.role}/secret-id"
+    account.bao.put(path, {"secret_id": account.bao.secret_id(account.role)}, mount="kv1")
+    wrapped = account.bao.root.adapter.get(f"/v1/kv1/{path}", wrap_ttl="60s")
+    token = wrapped["wrap_info"]["token"]
+    with pytest.raises(SecretsUnavailable, match="was not made for a secret_id of our AppRole mount"):
+        make_backend(account.bao.address, AppRole(account.role_id, token, wrapped=True)).read(DB, None)
+
+
 @pytest.mark.parametrize(
     "options",
     [

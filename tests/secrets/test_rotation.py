@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import hvac
@@ -19,9 +21,11 @@ from app.errors import SecretsUnavailable
 from app.model import SecretPath
 from app.secrets import AppRole, Endpoint, RotationFailed, rotate
 from devstack.bao import ROOT_TOKEN, Bao
+from devstack.issuer import LocalIssuer
 from devstack.server import ROOT
 from tests.engine.vault_proxy import VaultProxy, running_proxy
 from tests.secrets.conftest import MakeBackend
+from tests.serving import serving
 
 ROTATOR = ROOT / "config" / "demo" / "vault" / "secret-id-rotator.hcl"
 DB = SecretPath("kv", "rotation/db")
@@ -64,6 +68,16 @@ class Host:
         finally:
             client.adapter.close()
 
+    def revoke_tokens(self) -> None:
+        """End every token of the role, so that whoever has one must log in."""
+        root = self.bao.root
+        for accessor in root.list("auth/token/accessors")["data"]["keys"]:
+            # Another test's short-lived token may expire between the list and this look.
+            with contextlib.suppress(hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):
+                about = root.auth.token.lookup_accessor(accessor)["data"]
+                if (about["meta"] or {}).get("role_name") == self.role:
+                    root.auth.token.revoke_accessor(accessor)
+
     @property
     def beside(self) -> list[str]:
         return sorted(each.name for each in self.file.parent.iterdir())
@@ -95,10 +109,7 @@ def test_a_running_backend_takes_the_new_secret_id_at_its_next_login(host: Host,
     vault.read(DB, None)
     host.rotate()
     assert vault.read(DB, None)[1], "the token that it has is not touched"
-    for accessor in host.bao.root.list("auth/token/accessors")["data"]["keys"]:
-        about = host.bao.root.auth.token.lookup_accessor(accessor)["data"]
-        if (about["meta"] or {}).get("role_name") == host.role:
-            host.bao.root.auth.token.revoke_accessor(accessor)
+    host.revoke_tokens()
     assert vault.read(DB, None)[1]
 
 
@@ -234,3 +245,59 @@ def test_a_token_file_that_is_missing_makes_no_login(host: Host, make_backend: M
     host.file.unlink()
     with pytest.raises(SecretsUnavailable, match="cannot be read"):
         make_backend(host.bao.address, host.auth).read(DB, None)
+
+
+def run(host: Host, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`python -m app approle rotate` with the settings of a server."""
+    given = {
+        "REPO_URL": "https://git.example/config.git",
+        "JWT_ISSUER": "i",
+        "JWT_AUDIENCE": "a",
+        "JWT_DISCOVERY": "true",
+        "VAULT_ADDR": host.bao.address,
+        "VAULT_ROLE_ID": host.role_id,
+        "VAULT_SECRET_ID_FILE": str(host.file),
+        **settings,
+    }
+    env = {"PATH": os.environ["PATH"], **{f"CONFIG_SERVER_{name}": value for name, value in given.items() if value}}
+    command = [sys.executable, "-m", "app", "approle", "rotate", *arguments]
+    env["VAULT_TOKEN"] = ROOT_TOKEN
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_command_rotates_under_a_running_server_which_needs_no_restart(
+    host: Host, issuer: LocalIssuer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    host.bao.put("services/pay/prod/rotated", {"password": "x"})
+    settings: dict[str, Any] = {
+        "vault_addr": host.bao.address,
+        "vault_role_id": host.role_id,
+        "vault_secret_id_file": host.file,
+        "secret_grace_seconds": 0.0,
+    }
+    files = {"pay.yml": "a: ${vault:kv/services/pay/prod/rotated#password}\n"}
+    with serving(tmp_path_factory.mktemp("server"), issuer, files, **settings) as running:
+        assert running.config("pay/prod") == {"a": "x"}
+        old = host.secret_id
+        done = run(host, "--role", host.role)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert not any(secret in done.stdout for secret in (old, host.secret_id, ROOT_TOKEN))
+        assert not host.logs_in(old)
+        host.revoke_tokens()
+        running.server.services.secrets.forget_all()  # as the TTL does after a minute
+        assert running.config("pay/prod") == {"a": "x"}
+
+
+@pytest.mark.slow
+def test_the_command_says_in_one_sentence_what_is_wrong(host: Host, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    old = host.secret_id
+    for done, reason in (
+        (run(host, "--role", host.role, "--token-file", str(empty)), "no token: give --token-file"),
+        (run(host, "--role", host.role, VAULT_ADDR=""), "name no Vault"),
+        (run(host, "--role", host.role, VAULT_ADDR="http://127.0.0.1:9"), "run this again when Vault answers"),
+    ):
+        assert (done.returncode, reason in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
+    assert (host.secret_id, host.alive) == (old, 1)
