@@ -90,7 +90,7 @@ class SecretIdSource:
         """
         try:
             about = client.adapter.post("/v1/sys/wrapping/lookup", json={"token": token})
-            if not self._made_by_our_role(about):
+            if not self._made_by_our_role(about, client.adapter.namespace):
                 raise SecretsUnavailable("the wrapping token was not made for a secret_id of our AppRole mount")
             # The header, as unwrapping with a token in the body asks for a client token beside it.
             answer = client.adapter.post("/v1/sys/wrapping/unwrap", headers={"X-Vault-Token": token})
@@ -104,11 +104,12 @@ class SecretIdSource:
             case _:
                 raise SecretsUnavailable("the wrapping token did not hold a secret_id")
 
-    def _made_by_our_role(self, about: Mapping[str, Any]) -> bool:
+    def _made_by_our_role(self, about: Mapping[str, Any], namespace: str | None) -> bool:
         match about:
             case {"data": {"creation_path": str(path)}}:
-                # Inside a namespace some versions put the namespace's path before it.
-                namespaced = rf"(?:[A-Za-z0-9_./-]+/)?auth/{re.escape(self._role.mount)}/role/[^/]+/secret-id"
-                return re.fullmatch(namespaced, path) is not None
+                # Inside a namespace some versions put its path before it. Nothing else may stand there: whoever may
+                # write somewhere can end a path in the same way.
+                path = path.removeprefix(f"{namespace.strip('/')}/") if namespace else path
+                return re.fullmatch(rf"auth/{re.escape(self._role.mount)}/role/[^/]+/secret-id", path) is not None
             case _:
                 return False
