@@ -213,14 +213,14 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
 
 def _login_contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
     """What each way of logging in to Vault needs, and what is none of its own."""
-    by_secret = ("vault_role_id", "vault_secret_id", "vault_secret_id_file")
+    by_secret = ("vault_role_id", "vault_secret_id", "vault_secret_id_file", "vault_secret_id_wrapped")
     by_token = ("vault_role", "vault_jwt_file")
     method = settings.vault_auth_method
     if method == "approle":
         if not settings.vault_role_id:
             yield _among(("vault_role_id", "vault_addr"), "{0} is required with {1}")
         if (settings.vault_secret_id is None) == (settings.vault_secret_id_file is None):
-            yield _among((*by_secret[1:], "vault_addr"), "set one of {0}, {1} with {2}")
+            yield _among((*by_secret[1:3], "vault_addr"), "set one of {0}, {1} with {2}")
     elif not settings.vault_role:
         yield _among(("vault_role", "vault_auth_method"), f"{{0}} is required with {{1}}={method}")
     if method == "jwt" and settings.vault_jwt_file is None:

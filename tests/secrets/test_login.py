@@ -115,6 +115,17 @@ def test_renewal_that_grants_less_is_followed_by_a_login(account: Account, make_
     assert vault.read(DB, None)[1]
 
 
+def test_renewal_that_is_refused_is_followed_by_a_login(account: Account, make_backend: MakeBackend) -> None:
+    clock = Clock()
+    vault = make_backend(account.bao.address, account.auth(), clock=clock, on_event=account.on_event)
+    vault.read(DB, None)
+    account.revoke()
+    clock.advance(HOUR * 2 / 3)
+    vault.keep_alive()
+    assert account.kinds == ["login", "login"]
+    assert len(account.tokens) == 1
+
+
 def test_reads_go_on_past_the_maximum_ttl(bao: Bao, make_backend: MakeBackend) -> None:
     account = Account(bao, token_ttl="1s", token_max_ttl="2s")
     vault = make_backend(bao.address, account.auth(), on_event=account.on_event)

@@ -206,18 +206,31 @@ def test_with_our_own_policy_out_of_order_vault_still_refuses_another_services_s
         assert running.config("order/prod") == {"a": "of order"}
 
 
+@pytest.mark.parametrize("alias", ["kv", "old"])
 def test_a_rotation_is_seen_and_served_by_a_server_that_reads_nothing_itself(
-    broker: Bao, issuer: LocalIssuer, tmp_path: Path
+    broker: Bao, issuer: LocalIssuer, tmp_path: Path, alias: str
 ) -> None:
-    broker.put("services/rota/prod/db", {"password": "one"})
-    files = {"rota.yml": "a: ${vault:kv/services/rota/prod/db#password}\nb: ${vault:kv/shared/prod/queue#password}\n"}
-    options = {"vault_service_token_role": ROLE, "secret_watch_seconds": 0.1}
+    kv = {"kv": broker.root.secrets.kv.v2, "old": broker.root.secrets.kv.v1}[alias]
+    mounts = {"kv": ("secret", 2), "old": ("legacy", 1)}
+    path = f"services/rota-{alias}/prod/db"
+
+    def put(password: str) -> None:
+        kv.create_or_update_secret(path, {"password": password}, mount_point=mounts[alias][0])
+
+    put("one")
+    files = {
+        f"rota-{alias}.yml": f"a: ${{vault:{alias}/{path}#password}}\nb: ${{vault:kv/shared/prod/queue#password}}\n"
+    }
+    options = {"vault_service_token_role": ROLE, "secret_watch_seconds": 0.1, "vault_mounts": mounts}
     with serving(tmp_path, issuer, files, vault=broker, **options) as running:
-        assert running.config("rota/prod") == {"a": "one", "b": "of all"}
-        broker.put("services/rota/prod/db", {"password": "two"})
-        eventually(lambda: running.config("rota/prod")["a"] == "two")
-        broker.delete("services/rota/prod/db")
-        eventually(lambda: running.get("rota/prod").status_code == 422)
+        assert running.config(f"rota-{alias}/prod") == {"a": "one", "b": "of all"}
+        put("two")
+        eventually(lambda: running.config(f"rota-{alias}/prod")["a"] == "two")
+        if alias == "kv":
+            broker.delete(path)
+        else:
+            kv.delete_secret(path, mount_point="legacy")
+        eventually(lambda: running.get(f"rota-{alias}/prod").status_code == 422)
 
 
 def test_a_hundred_targets_of_one_service_share_one_token_and_one_read(
