@@ -1,7 +1,8 @@
 #!/bin/sh
 # Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser and the proxy that only the tests drive. Installs the Debian packages that are
-# missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
+# environments. With `tests`: the browser, the proxy, the Prometheus and the node that only the tests drive. Installs the
+# Debian packages that are missing when it is root and apt-get is there; else says what to install. Silent when nothing is
+# missing.
 set -eu
 
 missing=
@@ -9,7 +10,10 @@ case ${1:-} in
 tests)
     command -v chromium > /dev/null || missing="$missing chromium"
     command -v nginx > /dev/null || missing="$missing nginx"
-    these="a Chromium and an nginx on the PATH, for the tests"
+    command -v promtool > /dev/null || missing="$missing prometheus"
+    command -v node > /dev/null || missing="$missing nodejs"
+    command -v npm > /dev/null || missing="$missing npm"
+    these="a Chromium, an nginx, a Prometheus, a node and an npm on the PATH, for the tests"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"
@@ -28,11 +32,13 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
         cat "$log" >&2
         exit 1
     fi
-    case $missing in *nginx*)
-        # Debian makes a service of it; the tests want the program alone.
-        { update-rc.d nginx disable && invoke-rc.d nginx stop; } > "$log" 2>&1 || true
-        ;;
-    esac
+    for service in nginx prometheus; do
+        case $missing in *$service*)
+            # Debian makes a service of it; the tests want the program alone.
+            { update-rc.d $service disable && invoke-rc.d $service stop; } > "$log" 2>&1 || true
+            ;;
+        esac
+    done
     rm -f "$log"
     exit 0
 fi

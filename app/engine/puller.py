@@ -33,6 +33,8 @@ OnHistory = Callable[[str, str, str, str | None], None]
 OnFetched = Callable[[str, float], None]
 
 TIDY_SECONDS = 3600.0
+#: How long a remote may go on lacking an announced head before that head is held to be gone from it, in seconds.
+LAG_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class _Move:
     label: str
     head: LabelHead
     rewrites: str | None  # the former commit, when the new one does not follow from it
+    lags: bool = False  # it may be a replica's that does not know the announced head yet
 
 
 class Puller:
@@ -173,14 +176,15 @@ class Puller:
         return installed if written.is_behind(installed.rev) else written
 
     def _announce(self, store: CursorStore, before: Cursor, refs: Refs) -> Outcome:
-        moves = [move for move in self._moves(before, refs) if self._is_certain(move)]
-        for move in moves:
+        moves = self._moves(before, refs)
+        certain = [move for move in moves if self._is_certain(move)]
+        for move in certain:
             if not store.announce(before, move.label, move.head):
                 return Outcome.AGAIN
             self._tell(move)
-        if self._suspects:
+        if self._suspects.keys() - {move.label for move in moves if move.lags}:
             return Outcome.SUSPECT
-        return Outcome.MOVED if moves else Outcome.UNCHANGED
+        return Outcome.MOVED if certain else Outcome.UNCHANGED
 
     def _seed(self, before: Cursor | None, refs: Refs) -> Cursor:
         """A new epoch from what was just fetched; former heads and secrets' versions as far as this host knows them."""
@@ -210,10 +214,11 @@ class Puller:
         wanted = _wanted(refs)
         for name, (kind, commit) in wanted.items():
             standing = before.labels.get(name, _NOWHERE)
-            if standing.commit != commit and not self._lags(standing, commit):
+            if standing.commit != commit:
                 rewritten = standing.commit is not None and not self._repository.is_ancestor(standing.commit, commit)
                 moved = standing.moved(kind, commit, at, rewritten=rewritten)
-                moves.append(_Move(name, moved, standing.commit if rewritten else None))
+                lags = self._lags(standing, commit)
+                moves.append(_Move(name, moved, standing.commit if rewritten else None, lags))
         for name, standing in before.labels.items():
             if name not in wanted and standing.commit is not None:
                 if name == before.default_label:
@@ -225,7 +230,7 @@ class Puller:
         return moves
 
     def _lags(self, standing: LabelHead, commit: str) -> bool:
-        """A remote that lacks the announced head and shows a former one is a replica that lags, not a forced push."""
+        """A remote that lacks the announced head and shows a former one is a replica that lags, most likely."""
         if standing.commit is None or self._repository.has(standing.commit):
             return False
         return any(former.commit == commit for former in standing.former)
@@ -238,7 +243,7 @@ class Puller:
         if commit != move.head.commit:
             self._suspects[move.label] = (move.head.commit, self._clock())
             return False
-        if self._clock() - since < self._confirm_after:
+        if self._clock() - since < (LAG_SECONDS if move.lags else self._confirm_after):
             return False
         del self._suspects[move.label]
         return True

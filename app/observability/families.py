@@ -73,6 +73,7 @@ class Families:
     cache_hits: Counter
     cache_misses: Counter
     streams: Gauge
+    streams_limit: Gauge
     stream_connections: Counter
     long_polls: Gauge
     changes_pushed: Counter
@@ -105,6 +106,7 @@ def create_families(registry: CollectorRegistry) -> Families:
         cache_hits=make.counter("cache_hits", "Lookups answered by a cache.", "cache"),
         cache_misses=make.counter("cache_misses", "Lookups a cache could not answer.", "cache"),
         streams=make.gauge("streams_open", "Streams open now.", "livesum", "transport"),
+        streams_limit=make.gauge("streams_limit", "Streams that the workers may hold.", "livesum"),
         stream_connections=make.counter("stream_connections", "Attempts to open a stream.", "transport", "outcome"),
         long_polls=make.gauge("long_polls_waiting", "Requests waiting for a change.", "livesum"),
         changes_pushed=make.counter("changes_pushed", "Change frames sent to streams.", "op"),

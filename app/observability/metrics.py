@@ -142,6 +142,10 @@ class Metrics:
         """+1 when a stream opens, -1 when it closes."""
         self.families.streams.labels(_word(transport, TRANSPORTS)).inc(change)
 
+    def set_streams_limit(self, streams: int) -> None:
+        """How many this worker may hold."""
+        self.families.streams_limit.set(streams)
+
     def add_long_poll(self, change: int) -> None:
         """+1 when a request starts to wait, -1 when it ends."""
         self.families.long_polls.inc(change)

@@ -8,6 +8,7 @@ in time, and Vault's silence (SecretsUnavailable) is never mistaken for its refu
 from app.secrets.approle import AppRole
 from app.secrets.backend import Mount, NoSecretBackend, OnEvent, SecretBackend, SecretDenied, value_of
 from app.secrets.breaker import Breaker
+from app.secrets.cipher import Cipher, Undecipherable, without_prefixes
 from app.secrets.credentials import Auth, JwtRole
 from app.secrets.policy import PathPolicy
 from app.secrets.rotation import RotationFailed, rotate
@@ -20,6 +21,7 @@ __all__ = [
     "AppRole",
     "Auth",
     "Breaker",
+    "Cipher",
     "Endpoint",
     "JwtRole",
     "Known",
@@ -32,8 +34,10 @@ __all__ = [
     "SecretBackend",
     "SecretDenied",
     "SecretStore",
+    "Undecipherable",
     "VaultSecretBackend",
     "VersionWatch",
     "rotate",
     "value_of",
+    "without_prefixes",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.puller import Puller
+from app.engine.puller import LAG_SECONDS, Puller
 from app.notify import Cursor, HeadsFile, Hints, HostState, RedisCursorStore
 from app.repository import GitConfigBackend, GitCredentials
 from app.scheduler import Outcome
@@ -133,3 +133,21 @@ def test_redis_comes_back_with_what_a_forced_push_took_away(
     assert host.head == (True, first)  # and not for a moment the former head, which Redis still holds
     assert host.confirmed() is Outcome.MOVED
     assert host.head == (False, first)
+
+
+def test_a_replica_that_lags_moves_nobody_but_a_head_that_is_gone_for_good_is_given_up(
+    hosts: list[Host], origin: OriginRepo
+) -> None:
+    """The host that announced it has died, and no other has ever fetched it."""
+    one, two = hosts
+    first = origin.write({"a.yml": "a: 1\n"})
+    one.puller.tick()
+    lost = origin.write({"a.yml": "a: 2\n"})
+    two.puller.tick()
+    origin.force(first)
+
+    assert [one.confirmed(), one.confirmed()] == [Outcome.UNCHANGED] * 2
+    assert one.head == (False, lost)
+    one.now += LAG_SECONDS
+    assert one.puller.tick() is Outcome.MOVED
+    assert one.head == (False, first)
