@@ -30,13 +30,15 @@ class Scene:
     proxy: VaultProxy
 
     def new_services(self, count: int) -> list[str]:
-        """Services with a secret of their own and one that all share."""
+        """Services with a secret of their own and one that all share. The first has been read, the others not."""
         services = [self.running.new_service() for _ in range(count)]
         for service in services:
             self.bao.put(f"services/{service}/prod/db", {"password": f"of {service}"})
         reference = "${{vault:kv/services/{0}/prod/db#password}}"
         text = "password: " + reference + "\nplain: text\nboth: ${{vault:kv/shared/prod/queue#password}}\n"
         self.running.push({f"{service}.yml": text.format(service) for service in services})
+        # Vault may still be left alone after the outage before.
+        eventually(lambda: self.running.get(f"{services[0]}/prod").status_code == 200)
         return services
 
 
