@@ -66,10 +66,11 @@ def rotate_secret_id(role: str, token_file: Path | None) -> None:
     Running servers go on; they read the file at their next login. One that was broken off may be run again.
     """
     settings = _settings()
-    auth = auth_of(settings)
+    auth = auth_of(settings) if settings.vault_addr else None
     if settings.vault_addr is None or not isinstance(auth, AppRole):
         raise click.ClickException("the settings name no Vault, or no AppRole to log in with")
-    token = token_file.read_text().strip() if token_file else os.environ.get("VAULT_TOKEN", os.environ.get("BAO_TOKEN"))
+    given = os.environ.get("VAULT_TOKEN") or os.environ.get("BAO_TOKEN")
+    token = token_file.read_text().strip() if token_file else given
     if not token:
         raise click.ClickException("no token: give --token-file, VAULT_TOKEN or BAO_TOKEN")
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hvac
 
@@ -117,7 +117,7 @@ class _Rotation:
         destroyed = 0
         for leftover in (self._next, self._previous):
             text = _text(leftover)
-            if text and text != current:
+            if text is not None and text != current:
                 destroyed += self._ids.destroy(text)
             leftover.unlink(missing_ok=True)
         return destroyed
@@ -144,7 +144,7 @@ class _Rotation:
     def _revoke(self, token: str) -> None:
         self._anonymous.adapter.post("/v1/auth/token/revoke-self", headers={"X-Vault-Token": token})
 
-    def _give_up(self, new: str, reason: str) -> None:
+    def _give_up(self, new: str, reason: str) -> NoReturn:
         self._ids.destroy(new)
         self._next.unlink()
         raise RotationFailed(f"{reason} Nothing has changed.")
@@ -180,8 +180,9 @@ def _lock(folder: int) -> None:
 
 
 def _text(file: Path) -> str | None:
+    """None for a file that is not there, or is empty."""
     try:
-        return file.read_text("utf-8").strip()
+        return file.read_text("utf-8").strip() or None
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:

@@ -127,6 +127,9 @@ def test_a_login_that_read_the_file_just_before_the_rotation_tries_the_new_one(
 
 
 def test_the_first_secret_id_of_a_file_may_come_this_way_too(host: Host) -> None:
+    host.file.write_text("\n")
+    assert host.rotate() == 0
+    assert host.logs_in()
     host.file.unlink()
     assert host.rotate() == 0
     assert host.logs_in()
