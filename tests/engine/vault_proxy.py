@@ -16,7 +16,7 @@ class VaultProxy:
     """`asked` holds the path of every request that arrived; while `away` is set, callers find the line cut.
 
     With `instead` (status, headers, body) that is what they are told, and OpenBao is not asked. `on_request` is called
-    before OpenBao is asked, and `on_answer` before its answer is passed on.
+    before OpenBao is asked, and cuts the line by raising OSError; `on_answer` before its answer is passed on.
     """
 
     def __init__(self, vault: Bao) -> None:
@@ -59,8 +59,12 @@ class _Handler(BaseHTTPRequestHandler):
         if proxy.away.is_set():
             self.close_connection = True
             return
-        proxy.on_request()
-        status, headers, content = proxy.instead or self._answer_of_vault(body)
+        try:
+            proxy.on_request()
+            status, headers, content = proxy.instead or self._answer_of_vault(body)
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True  # OpenBao does not answer: whoever asks sees the same
+            return
         proxy.on_answer()
         with contextlib.suppress(ConnectionError):
             self.send_response(status)

@@ -239,6 +239,8 @@ def _rotated_but_killed(host: Host, proxy: VaultProxy, moment: str, at: int) -> 
             if len(proxy.asked) == at:
                 process.kill()
                 process.wait(10)
+                if moment == "on_request":
+                    raise ConnectionAbortedError("it never said it")
 
         setattr(proxy, moment, kill)
         return process.wait(60), len(proxy.asked)
