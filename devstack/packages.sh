@@ -13,7 +13,7 @@ tests)
     command -v promtool > /dev/null || missing="$missing prometheus"
     command -v node > /dev/null || missing="$missing nodejs"
     command -v npm > /dev/null || missing="$missing npm"
-    [ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
+    command -v sshd > /dev/null || missing="$missing openssh-server"
     command -v ssh-keygen > /dev/null || missing="$missing openssh-client"
     these="a Chromium, an nginx, a Prometheus, an sshd, a node, an npm and ssh-keygen, for the tests"
     ;;
@@ -34,8 +34,10 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
         cat "$log" >&2
         exit 1
     fi
-    for service in nginx prometheus ssh; do
-        case $missing in *$service*)
+    for package in nginx prometheus openssh-server; do
+        service=${package#open}
+        service=${service%-server}
+        case $missing in *$package*)
             # Debian makes a service of it; the tests want the program alone.
             { update-rc.d $service disable && invoke-rc.d $service stop; } > "$log" 2>&1 || true
             ;;
