@@ -14,7 +14,7 @@ from app.audit import Verdict, verify_directory
 from app.errors import SettingsError
 from app.issuer_profiles import issuer_profiles
 from app.secrets import AppRole, RotationFailed, rotate
-from app.settings import SECRET_PATHS, Settings
+from app.settings import SECRET_PATHS, TRANSIT_KEYS, Settings
 from app.vault_setup import auth_of, endpoint_of
 
 
@@ -51,9 +51,15 @@ def check() -> None:
     help="As the setting.",
 )
 @click.option(
+    "--transit-keys",
+    envvar="CONFIG_SERVER_TRANSIT_KEYS",
+    default=",".join(TRANSIT_KEYS),
+    help="As the setting.",
+)
+@click.option(
     "--aliases", default="kv", show_default=True, help="The mounts that references may name, comma-separated."
 )
-def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, aliases: str) -> None:
+def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, transit_keys: str, aliases: str) -> None:
     """Validate DIRECTORY, a checkout of a configuration repository, without a server: for its pipeline.
 
     Every known target is put together, its placeholders filled, its schemas applied, its secret references held against
@@ -66,6 +72,7 @@ def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, a
             search_paths=_listed(search_paths),
             secret_paths=_listed(secret_paths),
             aliases=frozenset(_listed(aliases)),
+            transit_keys=_listed(transit_keys),
         )
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -157,13 +157,16 @@ class Commit:
 
 #: What an encrypted value begins with, and in a Reference the alias of the mount that it stands for.
 CIPHER = "{cipher}"
+#: The alias of a Reference to what Vault's transit engine decrypts; no alias of a mount looks like it.
+TRANSIT = "{transit}"
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A secret reference of section `${vault:alias/seg/seg#key@version}`; `text` is it as written.
 
-    An encrypted value is one too: its alias is CIPHER, and its path what follows that.
+    An encrypted value is one too: its alias is CIPHER, and its path what follows that. Of `${transit:KEY#vault:v1:...}`
+    the alias is TRANSIT, the path KEY, and the key what is encrypted.
     """
 
     alias: str
@@ -176,8 +179,18 @@ class Reference:
 
     @property
     def is_cipher(self) -> bool:
-        """Whether the secret stands in the text itself, and not in Vault."""
+        """Whether the server's own key decrypts it."""
         return self.alias == CIPHER
+
+    @property
+    def is_transit(self) -> bool:
+        """Whether Vault decrypts it."""
+        return self.alias == TRANSIT
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the secret stands in the text itself, and not in Vault: it has no versions."""
+        return self.is_cipher or self.is_transit
 
 
 @dataclass(frozen=True, slots=True)

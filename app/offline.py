@@ -13,7 +13,7 @@ from app.effective import Layout
 from app.effective.own_files import FREEZE_FILE, TARGETS_FILE, read_freeze, read_targets
 from app.engine import Loader, Schemas
 from app.errors import BadConfiguration
-from app.model import Blob, Effective, Target, Tree
+from app.model import Blob, Effective, Reference, Target, Tree
 from app.repository import BlobTooLarge
 from app.secrets import PathPolicy
 
@@ -61,6 +61,14 @@ class Folder:
                 yield path, blob
 
 
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """Which paths of secrets, and which keys of the transit engine, a target may refer to."""
+
+    paths: PathPolicy
+    keys: PathPolicy
+
+
 def validate(
     directory: Path,
     *,
@@ -68,6 +76,7 @@ def validate(
     search_paths: Sequence[str],
     secret_paths: Sequence[str],
     aliases: frozenset[str],
+    transit_keys: Sequence[str],
 ) -> Report:
     """Load every target that the folder knows. Raises ValueError for a bad search path or template, OSError."""
     folder = Folder(directory)
@@ -81,9 +90,10 @@ def validate(
         on_resolved=lambda _seconds: None,
     )
     found: dict[tuple[str, str], list[str]] = {}
+    policies = Policies(PathPolicy(secret_paths), PathPolicy(transit_keys))
     targets, own = _targets(folder, Layout(search_paths, envs))
     for target in targets:
-        for place, reason in _problems(target, folder.tree, loader, PathPolicy(secret_paths), aliases):
+        for place, reason in _problems(target, folder.tree, loader, policies, aliases):
             found.setdefault((place, reason), []).append(f"{target.service}/{target.env}")
     broken = [Finding(place, reason, tuple(whom)) for (place, reason), whom in found.items()]
     return Report(len(targets), (*own, *broken))
@@ -108,7 +118,7 @@ def _targets(folder: Folder, layout: Layout) -> tuple[list[Target], list[Finding
 
 
 def _problems(
-    target: Target, tree: Tree, loader: Loader, policy: PathPolicy, aliases: frozenset[str]
+    target: Target, tree: Tree, loader: Loader, policies: Policies, aliases: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
     try:
         effective = loader.load(target, tree)
@@ -116,24 +126,33 @@ def _problems(
         finding = _finding(bad)
         yield finding.place, finding.reason
     else:
-        yield from _refused(target, effective, policy, aliases)
+        yield from _refused(target, effective, policies, aliases)
     for problem in loader.unapplied(target, tree):
         yield _place(problem.path, problem.line), f"the schema cannot be applied: {problem.reason}"
 
 
 def _refused(
-    target: Target, effective: Effective, policy: PathPolicy, aliases: frozenset[str]
+    target: Target, effective: Effective, policies: Policies, aliases: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
     """References that the path policy forbids, or whose alias no mount has."""
     by_key: Mapping[str, str] = {
-        key: "names a mount that there is not" if reference.alias not in aliases else "is not this target's to use"
+        key: reason
         for reference, keys in effective.references.items()
-        if reference.alias not in aliases or not policy.allows(reference, target)
+        if (reason := _reason(reference, target, policies, aliases))
         for key in keys
     }
     for key, reason in by_key.items():
         origin = effective.origins[key]
         yield _place(origin.path, origin.line), f"{key}: the secret reference {reason}"
+
+
+def _reason(reference: Reference, target: Target, policies: Policies, aliases: frozenset[str]) -> str | None:
+    if reference.is_cipher:
+        return None
+    if not reference.is_transit and reference.alias not in aliases:
+        return "names a mount that there is not"
+    policy = policies.keys if reference.is_transit else policies.paths
+    return None if policy.allows(reference, target) else "is not this target's to use"
 
 
 def _read(folder: Folder, blob: Blob) -> bytes:

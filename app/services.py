@@ -64,6 +64,7 @@ from app.engine import (
     SpringRequest,
     Targets,
     Touched,
+    TransitReader,
     Trees,
     Versions,
     VouchedHeads,
@@ -110,6 +111,7 @@ from app.secrets import (
     PathPolicy,
     SecretBackend,
     SecretStore,
+    Transit,
     VaultSecretBackend,
     VersionWatch,
 )
@@ -363,7 +365,17 @@ class Services:
         versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch, self._on_rotated)
         policy = PathPolicy(self.settings.secret_paths)
         aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
-        return SecretReader(self.secrets, policy, aliases, versions, self.cipher)
+        return SecretReader(self.secrets, policy, aliases, versions, self.cipher, self.transit_reader)
+
+    @cached_property
+    def transit_reader(self) -> TransitReader | None:
+        return TransitReader(self.transit, PathPolicy(self.settings.transit_keys)) if self.transit else None
+
+    @cached_property
+    def transit(self) -> Transit | None:
+        if self.vault is None:
+            return None
+        return Transit(self.secrets, self.vault.holder, self.settings.vault_transit_mount)
 
     @cached_property
     def source_reader(self) -> SourceReader:

@@ -30,6 +30,7 @@ SECRET_PATHS = (
     "shared/{env}/**",
     "shared/common/**",
 )
+TRANSIT_KEYS = ("{service}", "shared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,9 @@ class Settings:
     vault_cacert: Path | None = None
     vault_service_token_role: str | None = None
     vault_mounts: Mapping[str, tuple[str, int]] = field(default_factory=lambda: {"kv": ("secret", 2)})
+    vault_transit_mount: str = "transit"
     secret_paths: tuple[str, ...] = SECRET_PATHS
+    transit_keys: tuple[str, ...] = TRANSIT_KEYS
     secret_labels: tuple[str, ...] = ()
     secret_sources: tuple[str, ...] = ()
     encrypt_key_file: Path | None = None
@@ -236,8 +239,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
             yield _among((secret, f"{secret}_file"), "set one of {0}, {1}")
     if settings.notice_urls and not (settings.notice_secret or settings.notice_secret_file):
         yield _among(("notice_secret_file", "notice_urls"), "{0} is required with {1}: notices are signed")
-    if settings.decrypt_endpoint and not settings.encrypt_key_file:
-        yield _among(("decrypt_endpoint", "encrypt_key_file"), "{0}=true needs {1}")
+    if settings.decrypt_endpoint and not (settings.encrypt_key_file or settings.vault_addr):
+        yield _among(("decrypt_endpoint", "encrypt_key_file", "vault_addr"), "{0}=true needs {1} or {2}")
     own = ("git_write_username", "git_write_password_file", "git_write_ssh_key_file")
     if settings.git_write and any(getattr(settings, name) for name in own):
         yield _among(("git_write", *own), "{0}=true lets the credentials for reading write; unset it, or {1}, {2}, {3}")
@@ -502,7 +505,9 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "vault_cacert": _readable_file,
     "vault_service_token_role": _vault_path,
     "vault_mounts": _mounts,
+    "vault_transit_mount": _vault_path,
     "secret_paths": _listed,
+    "transit_keys": _listed,
     "secret_labels": _labels,
     "secret_sources": _secret_sources,
     "encrypt_key_file": _readable_file,

@@ -1,4 +1,4 @@
-"""/v1/admin/encrypt and /decrypt: texts for `{cipher}` values, and back where that is offered."""
+"""/v1/admin/encrypt and /decrypt: texts for `{cipher}` and `${transit:...}`, and back where that is offered."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 
 from app.audit import AuditEvent, Outcome
-from app.blueprints.schemas import TextBody, load_body
+from app.blueprints.schemas import EncryptBody, TextBody, load_body
+from app.effective import MalformedReference, parse_template, transit_reference
 from app.errors import BadInput, NotFound, NotOffered
-from app.model import CIPHER
-from app.secrets import Cipher, Undecipherable, without_prefixes
+from app.model import CIPHER, Reference, Template
+from app.secrets import Cipher, SecretDenied, Transit, Undecipherable, without_prefixes
 
 MAX_BODY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """What both dialects offer of the server's key; each use is on record before it is answered.
+    """What both dialects offer of the server's key, and /v1 of Vault's; each use is on record before it is answered.
 
-    `cipher` None: there is no key. `may_decrypt`: whether decrypting is offered at all.
+    `cipher` None: there is no key; `transit` None: there is no Vault. `may_decrypt`: whether decrypting is offered.
     """
 
     cipher: Cipher | None
     may_decrypt: bool
     record: Callable[[AuditEvent], None]
+    transit: Transit | None = None
 
     def encrypt(self, text: str) -> str:
         """Hexadecimal. Raises NotOffered, AuditUnavailable."""
@@ -42,12 +44,37 @@ class Encryption:
         self._record("config.decrypt")
         return cipher.decrypt(without_prefixes(text.removeprefix(CIPHER)))
 
+    def encrypt_in_vault(self, key: str, text: str) -> str:
+        """The whole reference. Raises NotOffered, BadInput, SecretsUnavailable, AuditUnavailable."""
+        transit = self._vault()
+        self._record("config.encrypt", f"transit {key}")
+        try:
+            return transit_reference(key, transit.encrypt(key, text)).text
+        except SecretDenied:
+            raise BadInput("transit", "Vault does not encrypt with this key") from None
+
+    def decrypt_in_vault(self, reference: Reference) -> str:
+        """Raises NotFound, NotOffered, Undecipherable, SecretsUnavailable, AuditUnavailable."""
+        if not self.may_decrypt:
+            raise NotFound("this server decrypts for nobody")
+        transit = self._vault()
+        self._record("config.decrypt", f"transit {reference.path}")
+        found = transit.decrypted(reference.path, [reference.key]).get(reference.key)
+        if found is None:
+            raise Undecipherable("Vault does not decrypt the text with this key")
+        return str(found.data[reference.key])
+
+    def _vault(self) -> Transit:
+        if self.transit is None:
+            raise NotOffered("this server has no Vault to encrypt with")
+        return self.transit
+
     def _offered(self) -> Cipher:
         if self.cipher is None:
             raise NotOffered("this server has no key to encrypt with")
         return self.cipher
 
-    def _record(self, action: str) -> None:
+    def _record(self, action: str, detail: str | None = None) -> None:
         self.record(
             AuditEvent(
                 action,
@@ -56,6 +83,7 @@ class Encryption:
                 subject=g.principal.subject,
                 issuer=g.principal.issuer,
                 address=request.remote_addr,
+                detail=detail,
             )
         )
 
@@ -65,15 +93,32 @@ def blueprint(encryption: Encryption) -> Blueprint:
 
     def encrypt() -> ResponseReturnValue:
         request.max_content_length = MAX_BODY
-        return {"value": f"{CIPHER}{encryption.encrypt(load_body(TextBody(), request)['value'])}"}
+        body = load_body(EncryptBody(), request)
+        if "transit" in body:
+            return {"value": encryption.encrypt_in_vault(body["transit"], body["value"])}
+        return {"value": f"{CIPHER}{encryption.encrypt(body['value'])}"}
 
     def decrypt() -> ResponseReturnValue:
         request.max_content_length = MAX_BODY
+        text = load_body(TextBody(), request)["value"]
         try:
-            return {"value": encryption.decrypt(load_body(TextBody(), request)["value"])}
+            reference = _in_vault(text)
+            return {"value": encryption.decrypt_in_vault(reference) if reference else encryption.decrypt(text)}
         except Undecipherable as exc:
             raise BadInput("value", str(exc)) from exc
 
     routes.post("/encrypt")(encrypt)
     routes.post("/decrypt")(decrypt)
     return routes
+
+
+def _in_vault(text: str) -> Reference | None:
+    """The reference that a text is as a whole, if Vault's transit engine is to decrypt it."""
+    try:
+        template = parse_template(text)
+    except MalformedReference as exc:
+        raise BadInput("value", str(exc)) from exc
+    match template:
+        case Template(parts=(Reference() as reference,)) if reference.is_transit:
+            return reference
+    return None

@@ -260,6 +260,15 @@ class TextBody(Schema):
     value = fields.String(required=True, validate=validate.Length(0, 1 << 16))
 
 
+class EncryptBody(TextBody):
+    """A text to encrypt: with the server's key, or with one of Vault's transit engine."""
+
+    transit = fields.String(
+        validate=validate.Regexp(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z"),
+        metadata={"description": "The name of that key.", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"},
+    )
+
+
 class TicketSchema(Schema):
     """A ticket for one stream."""
 

@@ -9,7 +9,7 @@ from marshmallow import Schema, fields
 
 from app import errors
 from app.blueprints.operation import Answer, Operation, Part, json_body, json_of
-from app.blueprints.schemas import TextBody
+from app.blueprints.schemas import EncryptBody, TextBody
 from app.blueprints.spring import V2
 
 _TAG = "Spring Cloud Config"
@@ -196,18 +196,25 @@ SPRING_OPERATIONS: Mapping[str, Operation] = {
     "encryption.encrypt": Operation(
         "Administration",
         "Encrypt a text",
-        "For a value in the repository that the server decrypts on the way out: `{cipher}` and hexadecimal.",
+        "For a value in the repository that is decrypted on the way out: `{cipher}` and hexadecimal, or with `transit` "
+        "what Vault's transit engine makes of it with that key, `${transit:KEY#vault:v1:...}`.",
         {200: Answer("The value as it is written into a file.", json_of(TextBody))},
-        fails=(errors.BadInput, errors.NotOffered, errors.AuditUnavailable),
+        fails=(errors.BadInput, errors.NotOffered, errors.AuditUnavailable, errors.SecretsUnavailable),
         http_fails=(_TOO_LARGE,),
-        body=json_body(TextBody),
+        body=json_body(EncryptBody),
     ),
     "encryption.decrypt": Operation(
         "Administration",
         "Decrypt a value",
         "Offered with DECRYPT_ENDPOINT=true.",
         {200: Answer("The text.", json_of(TextBody))},
-        fails=(errors.BadInput, errors.NotFound, errors.NotOffered, errors.AuditUnavailable),
+        fails=(
+            errors.BadInput,
+            errors.NotFound,
+            errors.NotOffered,
+            errors.AuditUnavailable,
+            errors.SecretsUnavailable,
+        ),
         http_fails=(_TOO_LARGE,),
         body=json_body(TextBody),
     ),

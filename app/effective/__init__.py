@@ -21,7 +21,7 @@ from app.effective.leaves import leaf_nodes
 from app.effective.overrides import NO_OVERRIDES, OVERRIDES, Overrides, read_overrides
 from app.effective.precedence import DEFAULT_ENV, Candidate, candidates, checked_search_path, locations
 from app.effective.reach import EVERYTHING, OWN_FOLDER, Layout, Reach
-from app.effective.references import MalformedReference, parse_template
+from app.effective.references import MalformedReference, parse_template, transit_reference
 from app.effective.schema_file import BrokenSchema, SchemaFile, read_schema, schema_paths
 from app.effective.secret_documents import NO_DOCUMENTS, Documents, documents_of, secret_source
 from app.effective.secret_sources import SecretSources, SourcePath
@@ -100,4 +100,5 @@ __all__ = [
     "spring_leaves",
     "spring_sheet",
     "subtree",
+    "transit_reference",
 ]

@@ -1,10 +1,11 @@
-"""Owns the grammar of secret references: `${vault:alias/seg/seg#key@version}`, and whole values `{cipher}...`."""
+"""Owns the grammar of secret references: `${vault:alias/seg/seg#key@version}`, `${transit:key#vault:v1:...}`, and whole
+values `{cipher}...`."""
 
 from __future__ import annotations
 
 import re
 
-from app.model import CIPHER, Reference, Template
+from app.model import CIPHER, TRANSIT, Reference, Template
 
 # Classes are spelled out in ASCII: \w and \d would let other scripts' digits into a path. The first character of a
 # segment keeps `.` and `..` out; `%` and empty segments fit nowhere.
@@ -16,8 +17,19 @@ _REFERENCE = re.compile(
     r"(?:@(?P<version>[1-9][0-9]{0,9}))?"
     r"\}"
 )
+# What the transit engine says: its key's version, and base64 of a nonce, what is encrypted, and a tag.
+_TRANSIT = re.compile(
+    r"\$\{transit:"
+    r"(?P<path>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})"
+    r"#(?P<key>vault:v[1-9][0-9]{0,9}:(?:[A-Za-z0-9+/]{4}){7,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)"
+    r"\}"
+)
 # `$${` is the escape of a literal `${`, so it is stepped over first.
-_START = re.compile(r"\$\$\{|\$\{vault:")
+_START = re.compile(r"\$\$\{|\$\{vault:|\$\{transit:")
+_SHAPES = {
+    "${vault:": (_REFERENCE, "a secret reference must read ${vault:alias/path#key} or ${vault:alias/path#key@1}"),
+    "${transit:": (_TRANSIT, "an encrypted value must read ${transit:key#vault:v1:...}, as Vault has encrypted it"),
+}
 
 
 class MalformedReference(ValueError):
@@ -61,11 +73,10 @@ def parse_template(text: str) -> str | Template:
         position = start.end()
         if start[0] == "$${":
             continue
-        match = _REFERENCE.match(text, start.start())
+        shape, reason = _SHAPES[start[0]]
+        match = shape.match(text, start.start())
         if match is None:
-            raise MalformedReference(
-                "a secret reference must read ${vault:alias/path#key} or ${vault:alias/path#key@1}"
-            )
+            raise MalformedReference(reason)
         if start.start() > literal_from:
             parts.append(text[literal_from : start.start()])
         parts.append(_reference(match))
@@ -77,6 +88,16 @@ def parse_template(text: str) -> str | Template:
     return Template(tuple(parts))
 
 
+def transit_reference(key: str, encrypted: str) -> Reference:
+    """Raises MalformedReference."""
+    match = _TRANSIT.fullmatch(f"${{transit:{key}#{encrypted}}}")
+    if match is None:
+        raise MalformedReference(_SHAPES["${transit:"][1])
+    return _reference(match)
+
+
 def _reference(match: re.Match[str]) -> Reference:
+    if match.re is _TRANSIT:
+        return Reference(TRANSIT, match["path"], match["key"], None, match[0])
     version = int(match["version"]) if match["version"] else None
     return Reference(match["alias"], match["path"], match["key"], version, match[0])

@@ -25,6 +25,7 @@ from app.engine.spring_answer import SpringFiles, flat_document, property_source
 from app.engine.spring_loader import SpringLoader
 from app.engine.targets import Targets
 from app.engine.touched import Touched, looking
+from app.engine.transit_in import TransitReader
 from app.engine.vault_in import SecretReader, Versions
 from app.engine.vouched import EveryHead, VouchedHeads, Vouching
 from app.engine.world import Head, World, cursor_of
@@ -65,6 +66,7 @@ __all__ = [
     "SpringRequest",
     "Targets",
     "Touched",
+    "TransitReader",
     "Trees",
     "Versions",
     "VouchedHeads",

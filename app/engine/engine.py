@@ -49,7 +49,7 @@ class Current:
         if any(stale.reason in _WAITING for stale in self.stale):
             return None
         references = self.resolution.effective.references
-        named = (SecretPath(each.alias, each.path) for each in references if not each.is_cipher)
+        named = (SecretPath(each.alias, each.path) for each in references if not each.is_encrypted)
         return frozenset((*named, *(path for path, _ in self.resolution.sources)))
 
 

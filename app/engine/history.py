@@ -161,7 +161,7 @@ class History:
         """Of the secrets that it refers to without a version, while it was what readers got."""
         keys: dict[SecretPath, list[str]] = {}
         for reference, names in effective.references.items():
-            if reference.version is None and not reference.is_cipher:
+            if reference.version is None and not reference.is_encrypted:
                 keys.setdefault(SecretPath(reference.alias, reference.path), []).extend(names)
         found = [
             Revision(at, tuple(names), secret_version=version)

@@ -73,7 +73,7 @@ class Environment:
 
 def is_decrypted(node: Node, value: Json) -> bool:
     """Whether `value` is what has become of encrypted text."""
-    return isinstance(node, Template) and any(each.is_cipher for each in node.references) and value != node.text
+    return isinstance(node, Template) and any(each.is_encrypted for each in node.references) and value != node.text
 
 
 def _readable(values: Mapping[str, Node], unreadable: frozenset[Reference]) -> Iterator[tuple[str, Node]]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from app.cache import LocalCache
+from app.engine.transit_in import TransitReader
 from app.errors import BusUnavailable, SecretRefused
 from app.model import CIPHER, Effective, Json, Reference, Secret, SecretPath, Target
 from app.notify import CursorStore, now_text
@@ -94,6 +95,7 @@ class SecretReader:
     """Applies the path policy, then asks the store. Thread-safe.
 
     `cipher` decrypts encrypted values; None: they are left to who reads the configuration, as they are written.
+    `transit` has those of Vault's transit engine decrypted; None: they are refused.
     """
 
     def __init__(
@@ -103,9 +105,11 @@ class SecretReader:
         aliases: frozenset[str],
         versions: Versions,
         cipher: Cipher | None = None,
+        transit: TransitReader | None = None,
     ) -> None:
         self._store = store
         self._cipher = cipher
+        self._transit = transit
         self._deciphered: LocalCache[Reference, Secret] = LocalCache(10_000)
         self._policy = policy
         self._aliases = aliases
@@ -127,18 +131,26 @@ class SecretReader:
         refused = [
             key
             for reference, keys in effective.references.items()
-            if not (reference.is_cipher or reference.inside is not None)
-            and (reference.alias not in self._aliases or not self._policy.allows(reference, target))
+            if not self._may_have(reference, target)
             for key in keys
         ]
         if refused:
             raise SecretRefused(refused)
 
+    def _may_have(self, reference: Reference, target: Target) -> bool:
+        if reference.is_cipher or reference.inside is not None:
+            return True
+        if reference.is_transit:
+            return self._transit is not None and self._transit.allows(reference, target)
+        return reference.alias in self._aliases and self._policy.allows(reference, target)
+
     def read(self, effective: Effective, announced: Mapping[SecretPath, Known]) -> Secrets:
         """Read every document once, at the announced version. Raises Denied, SecretsUnavailable."""
         documents: dict[tuple[SecretPath, int | None], Secret] = {}
-        found: dict[Reference, Secret] = {}
+        found = self._from_transit(effective)
         for reference, keys in effective.references.items():
+            if reference.is_transit:
+                continue
             if reference.is_cipher:
                 found[reference] = self._decipher(reference)
                 continue
@@ -155,6 +167,15 @@ class SecretReader:
             found[reference] = documents[wanted]
         unreadable = frozenset(reference for reference, secret in found.items() if secret is _UNREADABLE)
         return Secrets(found, self._lives(found, announced), unreadable)
+
+    def _from_transit(self, effective: Effective) -> dict[Reference, Secret]:
+        if self._transit is None:
+            return {}
+        found = self._transit.read(effective, self._service)
+        for reference, keys in effective.references.items():
+            if reference.is_transit and reference not in found:
+                raise Denied(keys, in_use=self._transit.was_in_use(reference))
+        return found
 
     def _decipher(self, reference: Reference) -> Secret:
         """Decrypted once; the very same document each time, so that nothing seems to have changed."""

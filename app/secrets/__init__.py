@@ -13,6 +13,7 @@ from app.secrets.credentials import Auth, JwtRole
 from app.secrets.policy import PathPolicy
 from app.secrets.rotation import RotationFailed, rotate
 from app.secrets.store import SecretStore
+from app.secrets.transit import Transit
 from app.secrets.transport import Endpoint
 from app.secrets.vault import VaultSecretBackend
 from app.secrets.watch import Known, Observation, VersionWatch
@@ -34,6 +35,7 @@ __all__ = [
     "SecretBackend",
     "SecretDenied",
     "SecretStore",
+    "Transit",
     "Undecipherable",
     "VaultSecretBackend",
     "VersionWatch",

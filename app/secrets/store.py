@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -71,6 +71,7 @@ class SecretStore:
         self.per_service = per_service
         self._random = random.SystemRandom()
         self._flights: SingleFlight[_Key, Secret] = SingleFlight()
+        self._together: SingleFlight[tuple[_Key, ...], dict[SecretPath, Secret]] = SingleFlight()
         self._lock = threading.Lock()  # guards the four fields below; never held while Vault is asked
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()  # least recently used first
         self._known: OrderedDict[SecretPath, frozenset[str]] = OrderedDict()
@@ -88,6 +89,20 @@ class SecretStore:
         """
         key = (path, version, service if self.per_service else None)
         return self._fresh(key) or self._flights.do(key, lambda: self._refreshed(key))
+
+    def get_all(
+        self,
+        paths: Sequence[SecretPath],
+        service: str | None,
+        question: Callable[[], Mapping[SecretPath, Mapping[str, Json]]],
+    ) -> dict[SecretPath, Secret]:
+        """Documents that never change, which one question answers; it is put when one of them must be read again.
+
+        What it does not answer is refused: dropped, and missing in what is returned; so is all of it after a
+        SecretDenied. Raises SecretsUnavailable when Vault does not answer and one of them is not held.
+        """
+        keys = tuple((path, 1, service if self.per_service else None) for path in paths)
+        return self._all_fresh(keys) or self._together.do(keys, lambda: self._all_refreshed(keys, question))
 
     def ask(self, question: Callable[[], T]) -> T:
         """Run a question to the backend under the circuit breaker, and note whether Vault answers.
@@ -175,6 +190,30 @@ class SecretStore:
                 return kept
             raise
         return self._keep(key, self._secret(path, version, data, found))
+
+    def _all_fresh(self, keys: Sequence[_Key]) -> dict[SecretPath, Secret] | None:
+        found = {key[0]: secret for key in keys if (secret := self._fresh(key)) is not None}
+        return found if len(found) == len(keys) else None
+
+    def _all_refreshed(
+        self, keys: Sequence[_Key], question: Callable[[], Mapping[SecretPath, Mapping[str, Json]]]
+    ) -> dict[SecretPath, Secret]:
+        if (fresh := self._all_fresh(keys)) is not None:
+            return fresh
+        try:
+            answered = self.ask(question)
+        except SecretDenied:
+            answered = {}
+        except SecretsUnavailable:
+            held = {key[0]: secret for key in keys if (secret := self._fresh(key) or self._in_grace(key)) is not None}
+            if len(held) == len(keys):
+                return held
+            raise
+        for key in keys:
+            if key[0] not in answered:
+                self._drop(key, whole_path=True)
+        kept = (key for key in keys if key[0] in answered)
+        return {key[0]: self._keep(key, self._secret(key[0], 1, answered[key[0]], 1)) for key in kept}
 
     def _secret(self, path: SecretPath, version: int | None, data: Mapping[str, Json], found: int) -> Secret:
         data = MappingProxyType(dict(data))

@@ -65,7 +65,7 @@ class VaultSecretBackend:
     def read(self, path: SecretPath, version: int | None, service: str | None = None) -> tuple[Mapping[str, Json], int]:
         """See SecretBackend. KV v1 answers version 0 and knows only the whole path."""
         mount = self._mount(path)
-        holder = self._holder(service)
+        holder = self.holder(service)
         if mount.kv_version == 1:
             answer = _asked(holder, lambda client: client.secrets.kv.v1.read_secret(path.path, mount_point=mount.path))
             return _v1_document(answer), 0
@@ -104,7 +104,8 @@ class VaultSecretBackend:
             raise SecretDenied
         return mount
 
-    def _holder(self, service: str | None) -> TokenHolder:
+    def holder(self, service: str | None) -> TokenHolder:
+        """Whose token is asked with: the service's, where services have tokens of their own, else ours."""
         return self._login if self._services is None or service is None else self._services.of(service)
 
 
