@@ -82,7 +82,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         )
     )
     app.register_blueprint(changes.blueprint(operating.changes))
-    cipher = encryption.Encryption(services.cipher, settings.decrypt_endpoint, services.record, services.transit)
+    cipher = encryption.Encryption(services.encrypt_keys, settings.decrypt_endpoint, services.record, services.transit)
     app.register_blueprint(encryption.blueprint(cipher))
     app.register_blueprint(hold.blueprint(operating.holds))
     app.register_blueprint(

@@ -105,7 +105,7 @@ from app.repository import GitConfigBackend, GitCredentials, MirrorLock
 from app.scheduler import Scheduler
 from app.secrets import (
     Breaker,
-    Cipher,
+    KeyRing,
     Known,
     NoSecretBackend,
     PathPolicy,
@@ -118,7 +118,7 @@ from app.secrets import (
 from app.server_key import derive, load_server_key
 from app.settings import Settings
 from app.streams import Listener, Looks, StreamLimits, StreamLoop, StreamPolicy
-from app.vault_setup import new_backend
+from app.vault_setup import new_backend, read_keys
 
 log = structlog.get_logger(__name__)
 
@@ -365,7 +365,7 @@ class Services:
         versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch, self._on_rotated)
         policy = PathPolicy(self.settings.secret_paths)
         aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
-        return SecretReader(self.secrets, policy, aliases, versions, self.cipher, self.transit_reader)
+        return SecretReader(self.secrets, policy, aliases, versions, self.encrypt_keys, self.transit_reader)
 
     @cached_property
     def transit_reader(self) -> TransitReader | None:
@@ -382,14 +382,10 @@ class Services:
         return SourceReader(SecretSources(self.settings.secret_sources), self.secret_reader)
 
     @cached_property
-    def cipher(self) -> Cipher | None:
+    def encrypt_keys(self) -> KeyRing | None:
         """None: encrypted values are left to who reads them."""
-        if self.settings.encrypt_key_file is None:
-            return None
-        password = self.settings.encrypt_key_file.read_text().strip()
-        if not password:
-            raise SettingsError(["CONFIG_SERVER_ENCRYPT_KEY_FILE: the file is empty"])
-        return Cipher(password)
+        path = self.settings.encrypt_key_file
+        return None if path is None else read_keys(path)
 
     @cached_property
     def resolver(self) -> Resolver:

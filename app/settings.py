@@ -371,6 +371,11 @@ def _readable_file(text: str) -> Path:
     return path
 
 
+def _readable_file_or_folder(text: str) -> Path:
+    path = Path(text)
+    return path if path.is_dir() and os.access(path, os.R_OK | os.X_OK) else _readable_file(text)
+
+
 def _vault_path(text: str) -> str:
     """A mount or a name in Vault."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", text):
@@ -510,7 +515,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "transit_keys": _listed,
     "secret_labels": _labels,
     "secret_sources": _secret_sources,
-    "encrypt_key_file": _readable_file,
+    "encrypt_key_file": _readable_file_or_folder,
     "decrypt_endpoint": _flag,
     "secret_ttl_seconds": _number,
     "secret_grace_seconds": _number,

@@ -1,14 +1,18 @@
-"""From settings to Vault: where it is, how we log in, and the backend that reads secrets."""
+"""From settings to Vault: where it is, how we log in, and the backend that reads secrets; and the server's own keys."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from app.secrets import AppRole, Auth, Endpoint, JwtRole, Mount, OnEvent, VaultSecretBackend
+from app.errors import SettingsError
+from app.secrets import AppRole, Auth, Cipher, Endpoint, JwtRole, KeyRing, Mount, OnEvent, VaultSecretBackend
 from app.settings import Settings
 
 #: Where Kubernetes puts the token of a pod's service account, and puts a new one before it ends.
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+#: The key, among several, of texts that name none.
+DEFAULT_KEY = "default"
 
 
 def new_backend(settings: Settings, address: str, on_event: OnEvent) -> VaultSecretBackend:
@@ -43,3 +47,20 @@ def endpoint_of(settings: Settings, address: str) -> Endpoint:
     timings = settings.timings
     ca_file = str(settings.vault_cacert) if settings.vault_cacert else None
     return Endpoint(address, settings.vault_namespace, ca_file, (timings.vault_connect, timings.vault_read))
+
+
+def read_keys(path: Path) -> KeyRing:
+    """A file with one key, or a directory with a file for each, whose name is the alias. Raises SettingsError."""
+    if path.is_file():
+        return KeyRing(_key_in(path))
+    named = {each.name: _key_in(each) for each in path.iterdir() if each.is_file() and not each.name.startswith(".")}
+    if not named:
+        raise SettingsError(["CONFIG_SERVER_ENCRYPT_KEY_FILE: the directory holds no key"])
+    return KeyRing(named.get(DEFAULT_KEY), named)
+
+
+def _key_in(path: Path) -> Cipher:
+    password = path.read_text().strip()
+    if not password:
+        raise SettingsError([f"CONFIG_SERVER_ENCRYPT_KEY_FILE: the file {path.name} is empty"])
+    return Cipher(password)

@@ -115,12 +115,15 @@ def test_verify_of_a_folder_without_a_trail_proves_nothing_and_says_so(tmp_path:
 
 
 def test_validate_finds_in_a_folder_what_the_server_would_hold_back(tmp_path: Path) -> None:
+    sealed = f"${{transit:fine#vault:v1:{'abcd' * 10}}}"
     files = {
         "application.yml": "log: info\n",
         "pay-prod.yml": "db:\n  pool: 99\n",
         "pay-dev.yml": "db: {password: '${vault:kv/services/other/dev/db#password}'}\n",
         "shop-prod.yml": "a: [\n",
-        "fine-prod.yml": "a: ${b}\nb: 1\npassword: ${vault:kv/services/fine/prod/db#password}\n",
+        "fine-prod.yml": "a: ${b}\nb: 1\npassword: ${vault:kv/services/fine/prod/db#password}\n"
+        f"own: {sealed}\nkept: '{{cipher}}00'\n",
+        "thief-dev.yml": f"password: {sealed}\n",
         "fine-dev.yml": "password: ${vault:nope/services/fine/dev/db#password}\n",
         ".config-server/schemas/pay.json": '{"properties": {"db": {"properties": {"pool": {"maximum": 50}}}}}',
         ".config-server/freeze.toml": "[[window]]\nfrom = 1\n",
@@ -139,6 +142,7 @@ def test_validate_finds_in_a_folder_what_the_server_would_hold_back(tmp_path: Pa
         "pay-dev.yml:1",
         "pay-prod.yml:2",
         "shop-prod.yml:2",
+        "thief-dev.yml:1",
     }
     assert "db.pool: must be at most 50" in places["pay-prod.yml:2"]
     assert "(pay/prod)" in places["pay-prod.yml:2"]

@@ -13,26 +13,26 @@ from app.blueprints.schemas import EncryptBody, TextBody, load_body
 from app.effective import MalformedReference, parse_template, transit_reference
 from app.errors import BadInput, NotFound, NotOffered
 from app.model import CIPHER, Reference, Template
-from app.secrets import Cipher, SecretDenied, Transit, Undecipherable, without_prefixes
+from app.secrets import Cipher, KeyRing, SecretDenied, Transit, Undecipherable, alias_of, without_prefixes
 
 MAX_BODY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """What both dialects offer of the server's key, and /v1 of Vault's; each use is on record before it is answered.
+    """What both dialects offer of the server's keys, and /v1 of Vault's; each use is on record before it is answered.
 
-    `cipher` None: there is no key; `transit` None: there is no Vault. `may_decrypt`: whether decrypting is offered.
+    `keys` None: there is none; `transit` None: there is no Vault. `may_decrypt`: whether decrypting is offered.
     """
 
-    cipher: Cipher | None
+    keys: KeyRing | None
     may_decrypt: bool
     record: Callable[[AuditEvent], None]
     transit: Transit | None = None
 
-    def encrypt(self, text: str) -> str:
-        """Hexadecimal. Raises NotOffered, AuditUnavailable."""
-        cipher = self._offered()
+    def encrypt(self, text: str, alias: str | None = None) -> str:
+        """Hexadecimal. Raises NotOffered, Undecipherable for a key that there is not, AuditUnavailable."""
+        cipher = self._offered(alias)
         self._record("config.encrypt")
         return cipher.encrypt(text)
 
@@ -40,9 +40,10 @@ class Encryption:
         """Takes it with or without `{cipher}`. Raises NotFound, NotOffered, Undecipherable, AuditUnavailable."""
         if not self.may_decrypt:
             raise NotFound("this server decrypts for nobody")
-        cipher = self._offered()
+        text = text.removeprefix(CIPHER)
+        cipher = self._offered(alias_of(text))
         self._record("config.decrypt")
-        return cipher.decrypt(without_prefixes(text.removeprefix(CIPHER)))
+        return cipher.decrypt(without_prefixes(text))
 
     def encrypt_in_vault(self, key: str, text: str) -> str:
         """The whole reference. Raises NotOffered, BadInput, SecretsUnavailable, AuditUnavailable."""
@@ -69,10 +70,10 @@ class Encryption:
             raise NotOffered("this server has no Vault to encrypt with")
         return self.transit
 
-    def _offered(self) -> Cipher:
-        if self.cipher is None:
+    def _offered(self, alias: str | None) -> Cipher:
+        if self.keys is None:
             raise NotOffered("this server has no key to encrypt with")
-        return self.cipher
+        return self.keys.of(alias)
 
     def _record(self, action: str, detail: str | None = None) -> None:
         self.record(
@@ -94,9 +95,16 @@ def blueprint(encryption: Encryption) -> Blueprint:
     def encrypt() -> ResponseReturnValue:
         request.max_content_length = MAX_BODY
         body = load_body(EncryptBody(), request)
+        if "key" in body and "transit" in body:
+            raise BadInput("key", "is the server's, and transit is Vault's: one of them")
         if "transit" in body:
             return {"value": encryption.encrypt_in_vault(body["transit"], body["value"])}
-        return {"value": f"{CIPHER}{encryption.encrypt(body['value'])}"}
+        alias = body.get("key")
+        try:
+            encrypted = encryption.encrypt(body["value"], alias)
+        except Undecipherable as exc:
+            raise BadInput("key", str(exc)) from exc
+        return {"value": f"{CIPHER}{f'{{key:{alias}}}' if alias else ''}{encrypted}"}
 
     def decrypt() -> ResponseReturnValue:
         request.max_content_length = MAX_BODY

@@ -263,9 +263,13 @@ class TextBody(Schema):
 class EncryptBody(TextBody):
     """A text to encrypt: with the server's key, or with one of Vault's transit engine."""
 
+    key = fields.String(
+        validate=validate.Regexp(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z"),
+        metadata={"description": "Which of the server's keys.", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"},
+    )
     transit = fields.String(
         validate=validate.Regexp(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z"),
-        metadata={"description": "The name of that key.", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"},
+        metadata={"description": "The name of a key in Vault.", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"},
     )
 
 

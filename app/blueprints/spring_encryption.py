@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from app.blueprints.encryption import MAX_BODY, Encryption
 from app.errors import BadInput, NotOffered
-from app.secrets import Undecipherable, without_prefixes
+from app.secrets import Undecipherable, alias_of, without_prefixes
 
 #: `{key:alias}` and the like, which are given back before what was encrypted.
 _KEYS = re.compile(r"(?:\{(?:key|secret):[^{}]*\})*")
@@ -21,9 +21,11 @@ def add_to(routes: Blueprint, encryption: Encryption) -> None:
         text = _text()
         keys = _KEYS.match(text)
         try:
-            return _plain(f"{keys[0] if keys else ''}{encryption.encrypt(without_prefixes(text))}")
+            return _plain(f"{keys[0] if keys else ''}{encryption.encrypt(without_prefixes(text), alias_of(text))}")
         except NotOffered:
             return _NO_KEY
+        except Undecipherable:
+            return _INVALID
 
     def decrypt(**_target: str) -> ResponseReturnValue:
         try:
@@ -31,13 +33,13 @@ def add_to(routes: Blueprint, encryption: Encryption) -> None:
         except NotOffered:
             return _NO_KEY
         except Undecipherable:
-            return {"status": "INVALID", "description": "Text not encrypted with this key"}, 400
+            return _INVALID
 
     def encrypt_status() -> ResponseReturnValue:
-        return {"status": "OK"} if encryption.cipher is not None else _NO_KEY
+        return {"status": "OK"} if encryption.keys is not None else _NO_KEY
 
     def key(**_target: str) -> ResponseReturnValue:
-        if encryption.cipher is None:
+        if encryption.keys is None:
             return _NO_KEY
         return {"status": "NOT_FOUND", "description": "No public key available"}, 404
 
@@ -48,6 +50,7 @@ def add_to(routes: Blueprint, encryption: Encryption) -> None:
     routes.get("/encrypt/status")(encrypt_status)
 
 
+_INVALID: ResponseReturnValue = ({"status": "INVALID", "description": "Text not encrypted with this key"}, 400)
 _NO_KEY: ResponseReturnValue = ({"status": "NO_KEY", "description": "No key was installed for encryption service"}, 404)
 
 

@@ -13,17 +13,18 @@ from app.errors import BusUnavailable, SecretRefused
 from app.model import CIPHER, Effective, Json, Reference, Secret, SecretPath, Target
 from app.notify import CursorStore, now_text
 from app.secrets import (
-    Cipher,
+    KeyRing,
     Known,
     PathPolicy,
     SecretDenied,
     SecretStore,
     Undecipherable,
+    alias_of,
     value_of,
     without_prefixes,
 )
 
-#: Stands for an encrypted value that this server's key does not decrypt.
+#: Stands for an encrypted value that this server's keys do not decrypt.
 _UNREADABLE = Secret(SecretPath(CIPHER, "unreadable"), 0, {"": "<n/a>"})
 
 
@@ -58,7 +59,7 @@ class Secrets:
     by_reference: Mapping[Reference, Secret]
     #: Per reference what tells a version from another of the same number (see SecretWatch); empty as a rule.
     lives: Mapping[str, str] = field(default_factory=dict)
-    #: Encrypted values that are not what this server's key decrypts.
+    #: Encrypted values that are not what this server's keys decrypt.
     unreadable: frozenset[Reference] = frozenset()
 
     def lookup(self, reference: Reference) -> Json:
@@ -94,7 +95,7 @@ class Denied(SecretRefused):
 class SecretReader:
     """Applies the path policy, then asks the store. Thread-safe.
 
-    `cipher` decrypts encrypted values; None: they are left to who reads the configuration, as they are written.
+    `keys` decrypt encrypted values; None: they are left to who reads the configuration, as they are written.
     `transit` has those of Vault's transit engine decrypted; None: they are refused.
     """
 
@@ -104,11 +105,11 @@ class SecretReader:
         policy: PathPolicy,
         aliases: frozenset[str],
         versions: Versions,
-        cipher: Cipher | None = None,
+        keys: KeyRing | None = None,
         transit: TransitReader | None = None,
     ) -> None:
         self._store = store
-        self._cipher = cipher
+        self._keys = keys
         self._transit = transit
         self._deciphered: LocalCache[Reference, Secret] = LocalCache(10_000)
         self._policy = policy
@@ -186,13 +187,14 @@ class SecretReader:
         return known
 
     def _deciphered_anew(self, reference: Reference) -> Secret:
-        if self._cipher is None:
+        if self._keys is None:
             return Secret(SecretPath(CIPHER, ""), 0, {reference.key: reference.text})
         try:
-            plain = self._cipher.decrypt(without_prefixes(reference.path))
+            cipher = self._keys.of(alias_of(reference.path))
+            plain = cipher.decrypt(without_prefixes(reference.path))
         except Undecipherable:
             return _UNREADABLE
-        return Secret(SecretPath(CIPHER, self._cipher.id), 0, {reference.key: plain})
+        return Secret(SecretPath(CIPHER, cipher.id), 0, {reference.key: plain})
 
     def _lives(self, found: Mapping[Reference, Secret], announced: Mapping[SecretPath, Known]) -> dict[str, str]:
         """KV v2 has no digest to announce, so what stands there marks a path that was deleted and made anew.

@@ -8,7 +8,7 @@ in time, and Vault's silence (SecretsUnavailable) is never mistaken for its refu
 from app.secrets.approle import AppRole
 from app.secrets.backend import Mount, NoSecretBackend, OnEvent, SecretBackend, SecretDenied, value_of
 from app.secrets.breaker import Breaker
-from app.secrets.cipher import Cipher, Undecipherable, without_prefixes
+from app.secrets.cipher import Cipher, KeyRing, Undecipherable, alias_of, without_prefixes
 from app.secrets.credentials import Auth, JwtRole
 from app.secrets.policy import PathPolicy
 from app.secrets.rotation import RotationFailed, rotate
@@ -25,6 +25,7 @@ __all__ = [
     "Cipher",
     "Endpoint",
     "JwtRole",
+    "KeyRing",
     "Known",
     "Mount",
     "NoSecretBackend",
@@ -39,6 +40,7 @@ __all__ = [
     "Undecipherable",
     "VaultSecretBackend",
     "VersionWatch",
+    "alias_of",
     "rotate",
     "value_of",
     "without_prefixes",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.ciphers import Cipher as Aes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -18,8 +19,9 @@ from cryptography.hazmat.primitives.padding import PKCS7
 _SALT = bytes.fromhex("deadbeef")
 _ROUNDS = 1024
 _BLOCK = 16
-#: `{key:alias}{secret:...}` name keys of a key store; there is one key here. `{plain}` ends them.
+#: `{key:alias}` names one of several keys, `{secret:...}` belongs to key stores of Java. `{plain}` ends them.
 _PREFIXES = re.compile(r"(?:\{(?:key|secret|name|profiles):[^{}]*\})*(?:\{plain\})?")
+_ALIAS = re.compile(r"\{key:([^{}]*)\}")
 
 
 class Undecipherable(ValueError):
@@ -51,6 +53,31 @@ class Cipher:
             return (unpadder.update(plain) + unpadder.finalize()).decode()
         except ValueError:
             raise Undecipherable("the text is not encrypted with this key") from None
+
+
+class KeyRing:
+    """The server's keys, by the aliases that `{key:ALIAS}` names. Immutable; thread-safe.
+
+    `default` is for texts that name none. Without `named`, for all texts, whatever they name, as there is one key only.
+    """
+
+    def __init__(self, default: Cipher | None, named: Mapping[str, Cipher] | None = None) -> None:
+        self._default = default
+        self._named = named
+
+    def of(self, alias: str | None) -> Cipher:
+        """Raises Undecipherable when there is no such key."""
+        cipher = self._default if alias is None or self._named is None else self._named.get(alias)
+        if cipher is None:
+            raise Undecipherable("there is no key of this name")
+        return cipher
+
+
+def alias_of(text: str) -> str | None:
+    """The key that a text names, if it does; the first of several."""
+    match = _PREFIXES.match(text)
+    named = _ALIAS.search(match[0]) if match else None
+    return named[1] if named else None
 
 
 def without_prefixes(text: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.effective import MalformedReference, parse_template
-from app.model import Reference, Template
+from app.effective import MalformedReference, parse_template, transit_reference
+from app.model import TRANSIT, Reference, Template
 
 
 def test_reference_is_taken_apart() -> None:
@@ -103,3 +103,47 @@ def test_other_text_is_left_alone(text: str) -> None:
 def test_escape_is_read_from_the_left() -> None:
     assert parse_template("$$${vault:no}") == "$$${vault:no}"
     assert isinstance(parse_template("$${${vault:kv/a#k}"), Template)
+
+
+SEALED = "vault:v12:" + "a+/9" * 10
+
+
+@pytest.mark.parametrize("end", ["", "ab==", "abc="])
+def test_a_transit_reference_names_its_key_and_what_is_encrypted(end: str) -> None:
+    text = f"${{transit:pay-1#{SEALED}{end}}}"
+    reference = Reference(TRANSIT, "pay-1", f"{SEALED}{end}", None, text)
+    assert parse_template(text) == Template((reference,))
+    assert parse_template(f"a{text}b") == Template(("a", reference, "b"))
+    assert transit_reference("pay-1", f"{SEALED}{end}") == reference
+
+
+@pytest.mark.parametrize(
+    ("key", "encrypted"),
+    [
+        ("", SEALED),
+        ("a/b", SEALED),
+        ("..", SEALED),
+        ("ä", SEALED),
+        ("pay", ""),
+        ("pay", "vault:v1:"),
+        ("pay", "vault:v1:abcd"),
+        ("pay", SEALED.replace("v12", "v0")),
+        ("pay", SEALED.replace("vault", "other")),
+        ("pay", f"{SEALED}a"),
+        ("pay", f"{SEALED}===="),
+        ("pay", f"{SEALED}-_-_"),
+        ("pay", f"{SEALED}@1"),
+        ("pay", f"{SEALED}}}${{x}}"),
+    ],
+)
+def test_a_malformed_transit_reference_is_refused_and_not_quoted(key: str, encrypted: str) -> None:
+    with pytest.raises(MalformedReference) as caught:
+        transit_reference(key, encrypted)
+    assert SEALED not in str(caught.value)
+
+
+def test_the_start_of_a_transit_reference_is_one_or_is_refused_and_can_be_escaped() -> None:
+    for text in ("${transit:pay}", "${transit:", "x ${transit:pay#vault:v1:y}"):
+        with pytest.raises(MalformedReference):
+            parse_template(text)
+    assert parse_template("$${transit:pay}") == "$${transit:pay}"

@@ -10,9 +10,9 @@ from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from tests.engine.vault_proxy import VaultProxy, running_proxy
 from tests.serving import Serving, serving
-from tests.valkeys import own_valkey
+from tests.valkeys import own_valkey, valkey
 
-__all__ = ["own_valkey"]
+__all__ = ["own_valkey", "valkey"]
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,12 +14,14 @@ import pytest
 from devstack.bao import ROLE, Bao, running_bao
 from devstack.issuer import LocalIssuer
 from devstack.server import ROOT
+from devstack.valkey import Valkey
 from tests.engine.vault_proxy import VaultProxy, running_proxy
 from tests.serving import VIEW_ALL, Serving, serving
 from tests.support import eventually
 
 GRANTS = "config:encrypt config:decrypt"
 POLICY = ROOT / "config" / "demo" / "vault" / "transit.hcl"
+CANARY = "canary-Kx71-sings-"
 GARBAGE = "vault:v1:" + base64.b64encode(b"x" * 40).decode()
 
 
@@ -29,6 +32,7 @@ class Scene:
     running: Serving
     bao: Bao
     proxy: VaultProxy
+    valkey: Valkey
 
     def key(self, name: str) -> str:
         self.bao.root.secrets.transit.create_key(name)
@@ -53,17 +57,19 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer, valkey: Valkey) -> Iterator[Scene]:
     """With the policy of the demo, and secrets that are read again after a moment."""
+    directory = tmp_path_factory.mktemp("transit")
+    (directory / "server.key").write_text("one key of sixteen bytes or more")
     settings: dict[str, Any] = {"secret_ttl_seconds": 0.2, "decrypt_endpoint": True}
+    settings |= {"redis_url": valkey.url, "key_file": directory / "server.key"}
     with running_bao() as bao, running_proxy(bao) as proxy:
         bao.root.sys.enable_secrets_engine("transit")
         bao.root.secrets.transit.create_key("shared")
         bao.root.sys.create_or_update_policy("transit", POLICY.read_text())
         bao.root.auth.approle.create_or_update_approle(ROLE, token_policies=["config-server", "transit"])
-        directory = tmp_path_factory.mktemp("transit")
         with serving(directory, issuer, {"application.yml": "n: 1\n"}, vault=proxy, **settings) as running:
-            yield Scene(running, bao, proxy)
+            yield Scene(running, bao, proxy, valkey)
 
 
 def test_values_are_decrypted_whole_and_inline_masked_and_explained_as_secrets(scene: Scene) -> None:
@@ -204,15 +210,28 @@ def test_the_route_refuses_who_may_not_and_what_vault_refuses(scene: Scene) -> N
         assert scene.post("decrypt", {"value": value}).status_code == 400
 
 
-def test_each_use_of_the_route_is_in_the_trail_with_its_key_and_without_the_text(scene: Scene) -> None:
+def test_a_use_of_the_route_is_in_the_trail_and_its_text_is_on_no_disk_in_no_log_and_not_in_valkey(
+    scene: Scene, capfd: pytest.CaptureFixture[str]
+) -> None:
     pay = scene.own()
-    reference = scene.post("encrypt", {"value": "canary-Kx71", "transit": pay}).json()["value"]
+    reference = scene.post("encrypt", {"value": CANARY, "transit": pay}).json()["value"]
     scene.post("decrypt", {"value": reference})
     scene.running.push({f"{pay}.yml": f"a: {reference}\n"})
-    assert scene.running.config(f"{pay}/prod")["a"] == "canary-Kx71"
-    directory = scene.running.server.services.settings.data_dir
-    written = b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
+    assert scene.running.config(f"{pay}/prod")["a"] == CANARY
+    assert CANARY not in scene.running.get(f"{pay}/prod", token=scene.running.token(VIEW_ALL)).text
+    scene.running.push({f"{pay}.yml": f"a: {reference}\nb: [\n"})
+    assert scene.running.body(f"{pay}/prod")["stale"]
+
+    settings = scene.running.server.services.settings
+    files = b"".join(path.read_bytes() for path in settings.data_dir.rglob("*") if path.is_file())
     for action in (b"config.encrypt", b"config.decrypt"):
-        assert any(f"transit {pay}".encode() in line for line in written.splitlines() if action in line)
-    assert b"canary" not in written
-    assert base64.b64encode(b"canary-Kx71") not in written
+        assert any(f"transit {pay}".encode() in line for line in files.splitlines() if action in line)
+    log = "".join(capfd.readouterr())
+    with scene.valkey.client as client:
+        client.config_set("rdbcompression", "no")
+        scene.valkey.save()
+        dump = Path(str(client.config_get("dir")["dir"]), "dump.rdb").read_bytes()
+    assert pay in log
+    assert reference.encode() in dump  # so what it keeps of the file was looked at
+    for form in (CANARY.encode(), base64.b64encode(CANARY.encode())):
+        assert all(form not in written for written in (files, log.encode(), dump))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.secrets import Cipher, Undecipherable, without_prefixes
+from app.secrets import Cipher, KeyRing, Undecipherable, alias_of, without_prefixes
 
 EXAMPLE = "682bc583f4641835fa2db009355293665d2647dade3375c0ee201de2a49f7bda"
 CIPHER = Cipher("foo")
@@ -51,3 +51,21 @@ def test_another_key_is_another_cipher() -> None:
 )
 def test_names_of_keys_are_passed_over_and_plain_ends_them(text: str, rest: str) -> None:
     assert without_prefixes(text) == rest
+
+
+@pytest.mark.parametrize(
+    ("text", "alias"),
+    [("abc", None), ("{key:one}abc", "one"), ("{secret:x}{key:two}abc", "two"), ("{plain}{key:x}abc", None)],
+)
+def test_the_key_that_a_text_names_stands_before_it(text: str, alias: str | None) -> None:
+    assert alias_of(text) == alias
+
+
+def test_several_keys_are_told_apart_by_alias_and_one_alone_takes_every_text() -> None:
+    new = Cipher("bar")
+    ring = KeyRing(CIPHER, {"default": CIPHER, "new": new})
+    assert (ring.of(None), ring.of("new"), ring.of("default")) == (CIPHER, new, CIPHER)
+    assert KeyRing(CIPHER).of("whatever") is CIPHER
+    for other, alias in ((ring, "other"), (KeyRing(None, {"new": new}), None)):
+        with pytest.raises(Undecipherable):
+            other.of(alias)

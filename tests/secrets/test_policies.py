@@ -73,6 +73,32 @@ def test_the_servers_token_is_refused_all_else(
         call(f"/v1/{path}", **({} if body is None else {"json": body}))
 
 
+@pytest.mark.parametrize(("policy", "decrypts"), [("transit", True), ("transit-encrypt", False)])
+def test_the_policies_of_the_transit_engine_use_keys_and_neither_make_nor_show_them(
+    as_: As, bao: Bao, policy: str, decrypts: bool
+) -> None:
+    if "transit/" not in bao.root.sys.list_mounted_secrets_engines()["data"]:
+        bao.root.sys.enable_secrets_engine("transit")
+    bao.root.secrets.transit.create_key("least")
+    transit = as_(policy).secrets.transit
+    sealed = transit.encrypt_data("least", "eA==")["data"]["ciphertext"]
+    refused: list[Callable[[], object]] = [
+        lambda: transit.encrypt_data("not-there", "eA=="),
+        lambda: transit.create_key("not-there"),
+        lambda: transit.rotate_key("least"),
+        lambda: transit.read_key("least"),
+        lambda: transit.export_key("least", "encryption-key"),
+        lambda: transit.list_keys(),
+    ]
+    if decrypts:
+        assert transit.decrypt_data("least", sealed)["data"]["plaintext"] == "eA=="
+    else:
+        refused.append(lambda: transit.decrypt_data("least", sealed))
+    for call in refused:
+        with pytest.raises(REFUSED):
+            call()
+
+
 def test_who_writes_secrets_touches_neither_policies_nor_roles(as_: As) -> None:
     writer = as_("secret-writer")
     writer.secrets.kv.v2.create_or_update_secret(SECRET, {"password": "y"})

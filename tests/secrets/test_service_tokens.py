@@ -15,7 +15,7 @@ import hvac
 import pytest
 
 from app.model import SecretPath
-from app.secrets import AppRole, SecretDenied, SecretStore, VaultSecretBackend
+from app.secrets import AppRole, SecretDenied, SecretStore, Transit, VaultSecretBackend
 from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.server import ROOT
@@ -247,3 +247,26 @@ def test_a_hundred_targets_of_one_service_share_one_token_and_one_read(
 def _read_a_hundred(running: Serving) -> None:
     for number in range(100):
         assert running.config(f"pay/env{number}") == {"a": "of all"}
+
+
+def test_a_service_decrypts_with_its_own_key_and_the_shared_one_and_the_login_only_encrypts(
+    broker: Bao, make: Callable[..., VaultSecretBackend]
+) -> None:
+    root = broker.root
+    root.sys.enable_secrets_engine("transit")
+    accessor = root.sys.list_auth_methods()["data"]["token/"]["accessor"]
+    for name in ("transit-service", "transit-encrypt"):
+        policy = (SCRIPTS / f"{name}.hcl").read_text().replace("TOKEN_ACCESSOR", accessor)
+        root.sys.create_or_update_policy(name, policy)
+    role = f"/v1/auth/token/roles/{ROLE}"
+    root.adapter.post(role, json={"allowed_policies": [ROLE, "transit-service"], "allowed_entity_aliases": ["*"]})
+    policies = ["config-server-broker", "transit-encrypt"]
+    root.auth.approle.create_or_update_approle("config-server", token_policies=policies)
+    vault = make()
+    store = SecretStore(vault, ttl=60, grace=900, digest_key=b"k", per_service=True)
+    transit = Transit(store, vault.holder, "transit")
+    for key in ("pay", "order", "shared"):
+        root.secrets.transit.create_key(key)
+        sealed = transit.encrypt(key, f"of {key}")
+        found = {who: bool(transit.decrypted(key, [sealed], who)) for who in ("pay", "order", None)}
+        assert found == {"pay": key in ("pay", "shared"), "order": key in ("order", "shared"), None: False}

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.errors import SecretsUnavailable
-from app.model import Secret, SecretPath
+from app.model import Json, Secret, SecretPath
 from app.secrets import Breaker, SecretDenied, SecretStore
 from tests.secrets.fakes import Clock, MemoryBackend
 from tests.support import eventually
@@ -335,3 +335,69 @@ def test_document_handed_out_cannot_be_changed() -> None:
     data = room.store.get(DB, None).data
     with pytest.raises(TypeError):
         data["password"] = "x"  # type: ignore[index] # that it is impossible is the point
+
+
+class Together:
+    """Two documents that one question answers, as long as Vault is there."""
+
+    def __init__(self, room: Room) -> None:
+        self.paths = [SecretPath("{transit}", "k#1"), SecretPath("{transit}", "k#2")]
+        self.refused: set[SecretPath] = set()
+        self.asked = 0
+        self.away = False
+        self._store = room.store
+
+    def get(self) -> dict[SecretPath, Secret]:
+        return self._store.get_all(self.paths, None, self._question)
+
+    def _question(self) -> dict[SecretPath, dict[str, Json]]:
+        self.asked += 1
+        if self.away:
+            raise SecretsUnavailable("away")
+        return {path: {"x": path.path} for path in self.paths if path not in self.refused}
+
+
+def test_what_one_question_answers_is_asked_for_once_per_ttl_whatever_the_jitter() -> None:
+    room = Room(jitter=0.5)
+    together = Together(room)
+    assert [secret.data["x"] for secret in together.get().values()] == ["k#1", "k#2"]
+    together.get()
+    assert together.asked == 1
+    room.clock.advance(60)
+    together.get()
+    together.get()
+    assert together.asked == 2
+
+
+def test_what_one_question_answers_is_whole_in_an_outage_or_nothing() -> None:
+    room = Room()
+    together = Together(room)
+    together.away = True
+    with pytest.raises(SecretsUnavailable):
+        together.get()
+    together.away = False
+    together.get()
+    room.clock.advance(61)
+    together.away = True
+    assert [secret.stale for secret in together.get().values()] == [True, True]
+    together.paths.append(SecretPath("{transit}", "k#3"))
+    with pytest.raises(SecretsUnavailable):
+        together.get()
+    room.clock.advance(900)
+    together.paths.pop()
+    with pytest.raises(SecretsUnavailable):
+        together.get()
+
+
+def test_what_is_refused_among_others_is_dropped_at_once() -> None:
+    room = Room()
+    together = Together(room)
+    together.get()
+    room.clock.advance(61)
+    first, second = together.paths
+    together.refused = {first}
+    assert together.get().keys() == {second}
+    together.away = True
+    with pytest.raises(SecretsUnavailable):
+        together.get()
+    assert room.store.known(first, "x")

@@ -154,6 +154,32 @@ def test_another_key_is_another_etag(tmp_path: Path, issuer: LocalIssuer) -> Non
     assert etags[0] == etags[1] != etags[2]
 
 
+def test_a_key_is_rotated_by_alias(tmp_path: Path, issuer: LocalIssuer) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "default").write_text(KEY)
+    (keys / "2027").write_text("another key")
+    files = {"foo.yml": f"old: '{{cipher}}{ENCRYPTED}'\n"}
+    with serving(tmp_path, issuer, files, encrypt_key_file=keys, decrypt_endpoint=True) as running:
+
+        def told(path: str, body: dict[str, str]) -> httpx.Response:
+            return running.ask(f"/v1/admin/{path}", method="POST", token=running.token(GRANTS), json=body)
+
+        made = told("encrypt", {"value": "new secret", "key": "2027"}).json()["value"]
+        assert made.startswith("{cipher}{key:2027}")
+        spring = posted(running, "/spring/encrypt", b"{key:2027}of spring").text
+        running.push({"foo.yml": f"{files['foo.yml']}new: '{made}'\nspring: '{{cipher}}{spring}'\n"})
+        assert running.config("foo/dev") == {"old": "mysecret", "new": "new secret", "spring": "of spring"}
+        assert told("decrypt", {"value": made}).json() == {"value": "new secret"}
+        assert told("encrypt", {"value": "x", "key": "2028"}).status_code == 400
+        assert told("encrypt", {"value": "x", "key": "2027", "transit": "pay"}).status_code == 400
+        assert told("decrypt", {"value": made.replace("2027", "2028")}).status_code == 400
+        assert posted(running, "/spring/encrypt", b"{key:2028}x").status_code == 400
+
+        running.push({"bar.yml": f"a: '{made.replace('2027', 'default')}'\n"})
+        assert (running.get("bar/dev").status_code, running.get("bar/dev").json()["keys"]) == (422, ["a"])
+
+
 def test_overrides_stand_above_every_file_of_v1(tmp_path: Path, issuer: LocalIssuer) -> None:
     overrides = tmp_path / "over.properties"
     overrides.write_text("log.level=warn\n#---\nspring.config.activate.on-profile=dev\nlog.dev=true\n")
