@@ -7,13 +7,19 @@ from pathlib import Path
 import click
 
 from app.audit import verify_directory
+from app.doctor import doctor
 from app.errors import SettingsError
+from app.serve import serve
 from app.settings import Settings
 
 
 @click.group()
 def main() -> None:
     """Config Server."""
+
+
+main.add_command(serve)
+main.add_command(doctor)
 
 
 @main.command()

@@ -247,19 +247,23 @@ class Services:
     # From Git to an answer
 
     @cached_property
-    def repository(self) -> GitConfigBackend:
+    def git_credentials(self) -> GitCredentials:
         settings = self.settings
-        credentials = GitCredentials(
+        return GitCredentials(
             username=settings.git_username,
             password_file=settings.git_password_file,
             ssh_key_file=settings.git_ssh_key_file,
             known_hosts_file=settings.git_known_hosts_file,
             ca_file=settings.git_ca_file,
         )
+
+    @cached_property
+    def repository(self) -> GitConfigBackend:
+        settings = self.settings
         return GitConfigBackend(
             settings.repo_url,
             settings.data_dir / "mirror",
-            credentials=credentials,
+            credentials=self.git_credentials,
             timeout=settings.git_timeout_seconds,
             clone_timeout=settings.git_clone_timeout_seconds,
         )

@@ -33,6 +33,13 @@ def test_check_is_silent_about_good_settings() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_the_command_line_does_not_wait_for_the_imports_of_a_server() -> None:
+    """gunicorn's start runs `check`, and must not take twice as long for a command that it does not run."""
+    code = "import sys, app.cli; print({'flask', 'redis', 'hvac', 'app.services'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_verify_proves_a_trail_and_finds_an_edited_line(tmp_path: Path) -> None:
     trail = AuditTrail(tmp_path, chain="worker-0", clock=lambda: 1_700_000_000.0)
     trail.start()

@@ -10,6 +10,8 @@ from app.repository.errors import BlobTooLarge, HeadMoved, ObjectLost, PushUncer
 from app.repository.history import HistoryFile
 from app.repository.lock import MirrorLock
 from app.repository.past import Past, past_of
+from app.repository.probe import Remote, look_at
+from app.repository.snapshots import Snapshots
 from app.repository.writer import Author, Draft, GitWriter, NewFile
 
 __all__ = [
@@ -26,6 +28,9 @@ __all__ = [
     "ObjectLost",
     "Past",
     "PushUncertain",
+    "Remote",
+    "Snapshots",
+    "look_at",
     "past_of",
     "protocol_of",
 ]
