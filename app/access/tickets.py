@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.cache import RedisLink
 from app.errors import Unauthenticated
@@ -57,7 +57,7 @@ class RedisTickets:
 
     def take(self, digest: str) -> str | None:
         found = self._link.call(lambda client: client.getdel(self._key(digest)))
-        return found.decode() if isinstance(found, bytes) else None
+        return found.decode(errors="replace") if isinstance(found, bytes) else None
 
     def _key(self, digest: str) -> str:
         return self._link.key(f"ticket:{digest}")
@@ -78,15 +78,26 @@ class Tickets:
 
     def redeem(self, ticket: str, origin: str | None) -> Principal:
         """Whom it speaks for; it is used up, whatever happens. Raises Unauthenticated, BusUnavailable."""
-        found = self._store.take(_digest(ticket))
-        data = json.loads(found) if found else {}
-        if data.get("v") != 1 or data["origin"] != origin:
+        data = _read(self._store.take(_digest(ticket)))
+        if data is None or data["origin"] != origin:
             raise Unauthenticated("the ticket is not known, used, too old, or another origin's")
-        told = data["principal"]
-        principal = Principal(**{**told, "grants": tuple(Grant(**grant) for grant in told["grants"])})
+        principal = data["principal"]
         if principal.expires_at <= self._clock():
             raise Unauthenticated("the token behind the ticket has expired")
         return principal
+
+
+def _read(text: str | None) -> dict[str, Any] | None:
+    """Origin and principal; None for no ticket, and for one that another version of the server wrote."""
+    try:
+        data = json.loads(text) if text else None
+        if not isinstance(data, dict) or data.get("v") != 1:
+            return None
+        told = data["principal"]
+        principal = Principal(**{**told, "grants": tuple(Grant(**grant) for grant in told["grants"])})
+        return {"origin": data["origin"], "principal": principal}
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
 
 
 def _digest(ticket: str) -> str:
