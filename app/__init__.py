@@ -27,6 +27,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         config,
         cors,
         docs,
+        encryption,
         guard,
         health,
         history,
@@ -35,6 +36,10 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         http,
         overview,
         problems,
+        spring,
+        spring_encryption,
+        spring_monitor,
+        spring_shape,
         stream,
         tickets,
     )
@@ -51,7 +56,9 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     http.install(app, services.audit, services.metrics)
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
-    guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics))
+    dialect = spring.dialect_of(settings.spring_prefix, settings.repo_url, settings.token_headers)
+    spring_shape.install(app, dialect.prefix)
+    guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics), dialect.token_headers)
     app.register_blueprint(config.blueprint(services.engine))
     app.register_blueprint(history.blueprint(services.engine, services.history, services.access))
     app.register_blueprint(stream.blueprint(services.streams, services.stream_loop, services.metrics))
@@ -62,11 +69,17 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         )
     )
     app.register_blueprint(changes.blueprint(services.changes))
+    cipher = encryption.Encryption(services.cipher, settings.decrypt_endpoint, services.record)
+    app.register_blueprint(encryption.blueprint(cipher))
     app.register_blueprint(hold.blueprint(services.holds))
     app.register_blueprint(
         overview.blueprint(services.engine, services.problems, services.instances, services.access, services.health)
     )
     app.register_blueprint(hooks.blueprint(services.webhook_secret, services.hint))
+    spring_routes = spring.blueprint(services.spring, services.spring_files, dialect)
+    spring_encryption.add_to(spring_routes, cipher)
+    spring_monitor.add_to(spring_routes, services.webhook_secret, services.hint)
+    app.register_blueprint(spring_routes)
     app.register_blueprint(health.blueprint(services.health, services.metrics))
     app.register_blueprint(docs.blueprint())
     return app

@@ -25,7 +25,10 @@ _INVISIBLE = re.compile(r"[\u0080-\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked for: a service, its envs (the last one ranks highest) and a label that is already resolved."""
+    """What is asked for: a service, its envs (the last one ranks highest) and a label that is already resolved.
+
+    Clients of Spring Cloud Config may name several services at once, `a,b`: then `service` is that text.
+    """
 
     service: str
     envs: tuple[str, ...]
@@ -38,6 +41,11 @@ class Target:
     def __hash__(self) -> int:
         """Reckoned once: targets are looked up for every subscriber of a change."""
         return self._hash
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """One as a rule; the last one ranks highest."""
+        return tuple(self.service.split(","))
 
     @property
     def env(self) -> str:
@@ -94,10 +102,14 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """path -> Blob of one commit; immutable, shared between threads."""
+    """path -> Blob of one commit; immutable, shared between threads.
+
+    `folders`: where they cannot be read from the paths, because those are not listed, the folders to look in.
+    """
 
     commit: str
     blobs: Mapping[str, Blob]
+    folders: frozenset[str] | None = None
 
 
 class RefKind(enum.StrEnum):
@@ -126,15 +138,29 @@ class Commit:
     signed: bool = False
 
 
+#: What an encrypted value begins with, and in a Reference the alias of the mount that it stands for.
+CIPHER = "{cipher}"
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A secret reference of section `${vault:alias/seg/seg#key@version}`; `text` is it as written."""
+    """A secret reference of section `${vault:alias/seg/seg#key@version}`; `text` is it as written.
+
+    An encrypted value is one too: its alias is CIPHER, and its path what follows that.
+    """
 
     alias: str
     path: str
     key: str
     version: int | None
     text: str
+    #: Of a document that is a source as a whole: where in the value of `key` this stands. None: a file refers to it.
+    inside: KeyPath | None = None
+
+    @property
+    def is_cipher(self) -> bool:
+        """Whether the secret stands in the text itself, and not in Vault."""
+        return self.alias == CIPHER
 
 
 @dataclass(frozen=True, slots=True)

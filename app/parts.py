@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from app.access import Issuers
 from app.audit import AuditTrail
 from app.cache import RedisLink
-from app.engine import ConfigEngine, Resolver
+from app.engine import ConfigEngine
 from app.model import Json, SecretPath, StaleReason
 from app.observability import Condition, PartState
 from app.secrets import SecretBackend, SecretDenied, SecretStore
@@ -40,7 +40,7 @@ class MeasuredBackend:
 
 def parts_of(
     engine: ConfigEngine,
-    resolver: Resolver,
+    held_back: Callable[[], int],
     secrets: SecretStore | None,
     link: RedisLink | None,
     issuers: Issuers,
@@ -53,7 +53,7 @@ def parts_of(
         "redis": lambda: _redis(link),
         "keys": lambda: _keys(issuers),
         "audit": lambda: PartState(Condition.OK) if trail.healthy else _degraded("the trail cannot be written"),
-        "targets": lambda: _targets(len(resolver.held_back())),
+        "targets": lambda: _targets(held_back()),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -29,7 +30,15 @@ from app.access import (
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
 from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedBlobs
-from app.effective import Layout, checked_search_path
+from app.effective import (
+    DEFAULT_ENV,
+    NO_OVERRIDES,
+    Layout,
+    Overrides,
+    SecretSources,
+    checked_search_path,
+    read_overrides,
+)
 from app.engine import (
     ConfigEngine,
     History,
@@ -46,6 +55,11 @@ from app.engine import (
     Schemas,
     SecretReader,
     SecretWatch,
+    SourceReader,
+    SpringEnvironments,
+    SpringFiles,
+    SpringLoader,
+    SpringRequest,
     Targets,
     Touched,
     Trees,
@@ -54,8 +68,9 @@ from app.engine import (
     cursor_of,
     looking,
 )
+from app.errors import BadConfiguration, SettingsError
 from app.follower import Follower
-from app.model import Principal, RefKind, SecretPath, StaleReason, View
+from app.model import Principal, RefKind, SecretPath, Stale, StaleReason, Target, View
 from app.notify import (
     Bus,
     ConfigChangeNotifier,
@@ -84,6 +99,7 @@ from app.scheduler import Scheduler
 from app.secrets import (
     AppRole,
     Breaker,
+    Cipher,
     Known,
     Mount,
     NoSecretBackend,
@@ -270,7 +286,7 @@ class Services:
 
     @cached_property
     def trees(self) -> Trees:
-        return Trees(self.repository, self.schemas)
+        return Trees(self.repository, self.schemas, self.layout.starred)
 
     @cached_property
     def schemas(self) -> Schemas:
@@ -285,7 +301,19 @@ class Services:
             search_paths=self.search_paths,
             on_lookup=lambda cache, hit: self.metrics.count_cache(cache, hit=hit),
             on_resolved=self.metrics.observe_resolve,
+            overrides=self.overrides,
         )
+
+    @cached_property
+    def overrides(self) -> Overrides:
+        """What the operator puts above every file. Raises SettingsError for a file that does not parse."""
+        file = self.settings.overrides_file
+        if file is None:
+            return NO_OVERRIDES
+        try:
+            return read_overrides(file.suffix.removeprefix("."), file.read_bytes())
+        except BadConfiguration as exc:
+            raise SettingsError([f"CONFIG_SERVER_OVERRIDES_FILE: {exc.reason} (line {exc.line})"]) from exc
 
     @cached_property
     def vault(self) -> VaultSecretBackend | None:
@@ -330,7 +358,21 @@ class Services:
         versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch, self._on_rotated)
         policy = PathPolicy(self.settings.secret_paths)
         aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
-        return SecretReader(self.secrets, policy, aliases, versions)
+        return SecretReader(self.secrets, policy, aliases, versions, self.cipher)
+
+    @cached_property
+    def source_reader(self) -> SourceReader:
+        return SourceReader(SecretSources(self.settings.secret_sources), self.secret_reader)
+
+    @cached_property
+    def cipher(self) -> Cipher | None:
+        """None: encrypted values are left to who reads them."""
+        if self.settings.encrypt_key_file is None:
+            return None
+        password = self.settings.encrypt_key_file.read_text().strip()
+        if not password:
+            raise SettingsError(["CONFIG_SERVER_ENCRYPT_KEY_FILE: the file is empty"])
+        return Cipher(password)
 
     @cached_property
     def resolver(self) -> Resolver:
@@ -339,13 +381,58 @@ class Services:
             self.trees,
             self.loader,
             self.secret_reader,
+            sources=self.source_reader,
             etag_key=derive(self._key, "etag"),
             retry_seconds=self.settings.secret_watch_seconds,
         )
 
     @cached_property
     def targets(self) -> Targets:
-        return Targets(self.repository, envs=self.settings.envs, secret_labels=self.settings.secret_labels)
+        return Targets(self.repository, envs=self.envs, secret_labels=self.settings.secret_labels)
+
+    @cached_property
+    def envs(self) -> tuple[str, ...]:
+        """The legal ones, if they are listed."""
+        listed = self.settings.envs
+        return tuple(dict.fromkeys((*listed, DEFAULT_ENV))) if listed else ()
+
+    @cached_property
+    def plain_files(self) -> PlainFiles:
+        return PlainFiles(
+            self.repository,
+            self.trees,
+            self.loader,
+            search_paths=self.search_paths,
+            etag_key=derive(self._key, "file etag"),
+        )
+
+    @cached_property
+    def spring_resolver(self) -> Resolver:
+        """With the same parts, but that it puts a target's files side by side."""
+        return Resolver(
+            self.repository,
+            self.trees,
+            SpringLoader(self.loader),
+            self.secret_reader,
+            sources=self.source_reader,
+            etag_key=derive(self._key, "etag"),
+            retry_seconds=self.settings.secret_watch_seconds,
+            tolerant=True,
+        )
+
+    @cached_property
+    def spring(self) -> SpringEnvironments:
+        return SpringEnvironments(
+            self.engine,
+            self.spring_resolver,
+            on_read=self._on_read,
+            accept_empty=self.settings.accept_empty,
+            continue_on_missing_label=self.settings.continue_on_missing_label,
+        )
+
+    @cached_property
+    def spring_files(self) -> SpringFiles:
+        return SpringFiles(self.plain_files, self.layout)
 
     @cached_property
     def engine(self) -> ConfigEngine:
@@ -353,19 +440,14 @@ class Services:
         return ConfigEngine(
             self.targets,
             self.resolver,
-            PlainFiles(
-                self.repository,
-                self.trees,
-                self.loader,
-                search_paths=self.search_paths,
-                etag_key=derive(self._key, "file etag"),
-            ),
+            self.plain_files,
             self.notifier,
             hint=self.hint,
             on_read=self._on_read,
             on_waiting=self.metrics.add_long_poll,
             catch_up=self.timings.catch_up,
             accept_empty=settings.accept_empty,
+            also_served=self.spring_resolver.served,
         )
 
     # What changes it
@@ -385,6 +467,7 @@ class Services:
             search_paths=self.search_paths,
             on_lookup=lambda _cache, _hit: None,
             on_resolved=lambda _seconds: None,
+            overrides=self.overrides,
         )
         return Planner(
             self.trees,
@@ -394,7 +477,9 @@ class Services:
             self.secret_reader,
             layout=self.layout,
             around=Around(
-                lambda: [topic for each in self.presence.all() for topic in each["topics"]], self.engine.recent
+                lambda: [topic for each in self.presence.all() for topic in each["topics"]],
+                self.engine.recent,
+                lambda target: self.source_reader.read(target, self.engine.world.secrets, watched=False).documents,
             ),
             key=derive(self._key, "plan"),
         )
@@ -648,7 +733,7 @@ class Services:
     def health(self) -> Health:
         health = Health(lambda: self.engine.ready and not self.notifier.draining, time.time)
         secrets = self.secrets if self.vault is not None else None
-        parts = parts_of(self.engine, self.resolver, secrets, self.link, self.issuers, self.trail)
+        parts = parts_of(self.engine, lambda: len(self.held_back()), secrets, self.link, self.issuers, self.trail)
         for name, probe in parts.items():
             health.register(name, probe)
         return health
@@ -680,8 +765,12 @@ class Services:
         away = self.link is not None and not self.link.up
         return min(self.timings.head_check, self.timings.redis_pause) if away else self.timings.head_check
 
+    def held_back(self) -> Mapping[Target, Stale]:
+        """The targets that are served from an older version, in either dialect, and why."""
+        return {**self.spring_resolver.held_back(), **self.resolver.held_back()}
+
     def _tell_staleness(self) -> None:
-        held_back = self.resolver.held_back()
+        held_back = self.held_back()
         reasons = {stale.reason for stale in held_back.values()}
         if self.engine.installed:
             reasons |= {stale.reason for stale in self.engine.world.stale}
@@ -693,7 +782,7 @@ class Services:
 
     # What the parts tell
 
-    def _on_read(self, request: ReadRequest, resolution: Resolution) -> None:
+    def _on_read(self, request: ReadRequest | SpringRequest, resolution: Resolution) -> None:
         self._on_given(request.principal, request.request_id, request.address, request.view, resolution)
 
     def _on_delivered(self, listener: Listener, view: View, resolution: Resolution) -> None:

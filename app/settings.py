@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError, fields
 from marshmallow.validate import Range
 
-from app.effective import checked_search_path
+from app.effective import DEFAULT_ENV, SecretSources, checked_search_path
 from app.errors import BadInput, SettingsError
 from app.model import NAME, checked_label
 
@@ -64,6 +64,7 @@ class Settings:
     data_dir: Path = Path("/var/lib/config-server")
     poll_seconds: float = 30.0
     accept_empty: bool = True
+    overrides_file: Path | None = None
     pin_days: float = 30.0
     namespace: str = "default"
     key_file: Path | None = None
@@ -97,6 +98,9 @@ class Settings:
         "shared/common/**",
     )
     secret_labels: tuple[str, ...] = ()
+    secret_sources: tuple[str, ...] = ()
+    encrypt_key_file: Path | None = None
+    decrypt_endpoint: bool = False
     secret_ttl_seconds: float = 60.0
     secret_grace_seconds: float = 900.0
     secret_watch_seconds: float = 30.0
@@ -112,6 +116,9 @@ class Settings:
     unscoped_read: bool = False
     rbac_file: Path | None = None
     allowed_origins: tuple[str, ...] = ()
+    spring_prefix: str = "/spring"
+    token_headers: tuple[str, ...] = ()
+    continue_on_missing_label: bool = False
     webhook_secret: str | None = field(default=None, repr=False)
     webhook_secret_file: Path | None = None
     metrics: str = "view"
@@ -160,8 +167,9 @@ class Settings:
 
 def _further(values: Mapping[str, Any], wrong: Mapping[str, str]) -> Iterator[str]:
     """Contradictions among what could be read. One that leans on a setting that could not may be none: left out."""
+    made = {each.name: each.default_factory() for each in dataclass_fields(Settings) if callable(each.default_factory)}
     defaults = {each.name: None if each.default is MISSING else each.default for each in dataclass_fields(Settings)}
-    found = cast(Settings, SimpleNamespace(**{**defaults, **values}))
+    found = cast(Settings, SimpleNamespace(**{**defaults, **made, **values}))
     return (problem for names, problem in _contradictions(found) if not wrong.keys() & names)
 
 
@@ -183,7 +191,7 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
     if sum(bool(getattr(settings, name)) for name in keys) != 1:
         yield _among(keys, "set exactly one of {0}, {1}, {2}=true")
     for env in settings.envs:
-        if any(env.endswith(f"-{other}") for other in settings.envs):
+        if any(env.endswith(f"-{other}") for other in (*settings.envs, DEFAULT_ENV)):
             yield _among(("envs",), f"{{0}}: {env} ends like another env, so two services would share a file")
     if settings.redis_url and not settings.key_file:
         yield _among(("key_file", "redis_url"), "{0} is required with {1}: all workers must share one key")
@@ -196,9 +204,15 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
         if (settings.vault_secret_id is None) == (settings.vault_secret_id_file is None):
             login = ("vault_secret_id", "vault_secret_id_file", "vault_addr")
             yield _among(login, "set one of {0}, {1} with {2}")
+    if settings.secret_sources and not settings.vault_addr:
+        yield _among(("secret_sources", "vault_addr"), "{0} needs {1}")
+    for alias in sorted(SecretSources(settings.secret_sources).aliases - settings.vault_mounts.keys()):
+        yield _among(("secret_sources", "vault_mounts"), f"{{0}}: {alias!r} is none of {{1}}")
     if settings.vault_secret_id_wrapped and settings.workers > 1:
         names = ("vault_secret_id_wrapped", "workers")
         yield _among(names, "{0} needs {1}=1: a wrapping token opens once, for one worker")
+    if settings.decrypt_endpoint and not settings.encrypt_key_file:
+        yield _among(("decrypt_endpoint", "encrypt_key_file"), "{0}=true needs {1}")
     if settings.webhook_secret and settings.webhook_secret_file:
         yield _among(("webhook_secret", "webhook_secret_file"), "set one of {0}, {1}")
     own = ("git_write_username", "git_write_password_file", "git_write_ssh_key_file")
@@ -298,6 +312,13 @@ def _mounts(text: str) -> dict[str, tuple[str, int]]:
     return mounts
 
 
+def _secret_sources(text: str) -> tuple[str, ...]:
+    """Separated by blanks, as a template may hold commas."""
+    templates = tuple(text.split())
+    SecretSources(templates)  # raises for what is none
+    return templates
+
+
 def _algorithms(text: str) -> tuple[str, ...]:
     names = _listed(text)
     if not names or not set(names) <= ASYMMETRIC:
@@ -309,6 +330,21 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 10**9:
         raise ValueError("is not a whole number from 1 up")
     return int(text)
+
+
+def _spring_prefix(text: str) -> str:
+    """What stands before Spring's paths; `/` alone means nothing does."""
+    if not re.fullmatch(r"/|(/[A-Za-z0-9][A-Za-z0-9_.-]*)+/?", text):
+        raise ValueError("is not a path such as /spring, or / alone")
+    return text.rstrip("/")
+
+
+def _header_names(text: str) -> tuple[str, ...]:
+    names = _listed(text)
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in {"authorization", "cookie"}:
+            raise ValueError(f"{name!r} is not the name of a header for tokens")
+    return names
 
 
 def _limit(text: str) -> int:
@@ -351,6 +387,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "data_dir": Path,
     "poll_seconds": _number,
     "accept_empty": _flag,
+    "overrides_file": _readable_file,
     "pin_days": _number,
     "namespace": _namespace,
     "key_file": _readable_file,
@@ -379,6 +416,9 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "vault_mounts": _mounts,
     "secret_paths": _listed,
     "secret_labels": _labels,
+    "secret_sources": _secret_sources,
+    "encrypt_key_file": _readable_file,
+    "decrypt_endpoint": _flag,
     "secret_ttl_seconds": _number,
     "secret_grace_seconds": _number,
     "secret_watch_seconds": _number,
@@ -396,6 +436,9 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "unscoped_read": _flag,
     "rbac_file": _readable_file,
     "allowed_origins": _listed,
+    "spring_prefix": _spring_prefix,
+    "token_headers": _header_names,
+    "continue_on_missing_label": _flag,
     "webhook_secret": _text,
     "webhook_secret_file": _readable_file,
     "metrics": _metrics,

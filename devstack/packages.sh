@@ -1,7 +1,8 @@
 #!/bin/sh
 # Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser, the proxy and the Prometheus that only the tests drive. Installs the Debian packages that are
-# missing when it is root and apt-get is there; else says what to install. Silent when nothing is missing.
+# environments. With `tests`: the browser, the proxy, the Prometheus and the node that only the tests drive. Installs the
+# Debian packages that are missing when it is root and apt-get is there; else says what to install. Silent when nothing is
+# missing.
 set -eu
 
 missing=
@@ -10,7 +11,9 @@ tests)
     command -v chromium > /dev/null || missing="$missing chromium"
     command -v nginx > /dev/null || missing="$missing nginx"
     command -v promtool > /dev/null || missing="$missing prometheus"
-    these="a Chromium, an nginx and a Prometheus on the PATH, for the tests"
+    command -v node > /dev/null || missing="$missing nodejs"
+    command -v npm > /dev/null || missing="$missing npm"
+    these="a Chromium, an nginx, a Prometheus, a node and an npm on the PATH, for the tests"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"

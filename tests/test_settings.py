@@ -290,3 +290,39 @@ def test_credentials_to_write_are_one_kind_and_whole(tmp_path: Path) -> None:
     file.write_text("x")
     assert "GIT_WRITE=true lets" in problems({"GIT_WRITE": "true", "GIT_WRITE_SSH_KEY_FILE": str(file)})[0]
     assert "GIT_WRITE_USERNAME needs" in problems({"GIT_WRITE_USERNAME": "robot"})[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [("/", ""), ("/spring", "/spring"), ("/a/b/", "/a/b"), ("/config-server.v1", "/config-server.v1")],
+)
+def test_prefix_of_springs_paths_has_a_normal_form(text: str, prefix: str) -> None:
+    assert made({"SPRING_PREFIX": text}).spring_prefix == prefix
+
+
+VAULT = {"VAULT_ADDR": "http://vault", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+
+
+def test_sources_of_secrets_are_separated_by_blanks() -> None:
+    settings = made({**VAULT, "SECRET_SOURCES": " kv/{service},{env}  files kv/application "})
+    assert settings.secret_sources == ("kv/{service},{env}", "files", "kv/application")
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"ENVS": "dev,x-default"}, "ENVS: x-default ends like another env"),
+        ({"SPRING_PREFIX": "spring"}, "SPRING_PREFIX: is not a path"),
+        ({"SPRING_PREFIX": "/../x"}, "SPRING_PREFIX: is not a path"),
+        ({"SPRING_PREFIX": "/<x>"}, "SPRING_PREFIX: is not a path"),
+        ({"TOKEN_HEADERS": "X-Auth,Authorization"}, "TOKEN_HEADERS: 'Authorization' is not"),
+        ({"TOKEN_HEADERS": "X Auth"}, "TOKEN_HEADERS: 'X Auth' is not"),
+        ({"DECRYPT_ENDPOINT": "true"}, "DECRYPT_ENDPOINT=true needs CONFIG_SERVER_ENCRYPT_KEY_FILE"),
+        ({"ENCRYPT_KEY_FILE": "/nowhere"}, "ENCRYPT_KEY_FILE: no such file"),
+        ({"SECRET_SOURCES": "kv/a"}, "SECRET_SOURCES needs CONFIG_SERVER_VAULT_ADDR"),
+        ({**VAULT, "SECRET_SOURCES": "other/a"}, "SECRET_SOURCES: 'other' is none of CONFIG_SERVER_VAULT_MOUNTS"),
+        ({**VAULT, "SECRET_SOURCES": "kv/{service}-{env}"}, "SECRET_SOURCES: 'kv/{service}-{env}' is not alias/path"),
+    ],
+)
+def test_what_makes_no_server_for_spring_clients_is_told(environ: dict[str, str], told: str) -> None:
+    assert [problem for problem in problems(environ) if told in problem]

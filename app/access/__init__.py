@@ -5,7 +5,7 @@ targets beyond their names; `flask_jwt` is the one module that knows Flask.
 """
 
 from app.access.access import Access
-from app.access.bearer import bearer_token
+from app.access.bearer import any_token, bearer_token
 from app.access.file_keys import FileKeys
 from app.access.flask_jwt import install
 from app.access.issuers import Issuer, Issuers
@@ -36,6 +36,7 @@ __all__ = [
     "Tickets",
     "TokenVerifier",
     "allows",
+    "any_token",
     "bearer_token",
     "holds",
     "install",

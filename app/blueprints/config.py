@@ -69,7 +69,7 @@ def read_request(query: Mapping[str, Any]) -> ReadRequest:
         explain=query.get("explain", False),
         flat=query.get("flat", False),
         wait=query.get("wait", 0.0),
-        etags=_etags(),
+        etags=etags(),
         seen=_seen(),
         request_id=g.request_id,
         address=request.remote_addr or "",
@@ -93,7 +93,8 @@ def _accepted() -> str:
     return _BY_MEDIA_TYPE[best]
 
 
-def _etags() -> frozenset[str]:
+def etags() -> frozenset[str]:
+    """The entity tags of If-None-Match, unquoted."""
     given = request.if_none_match
     return frozenset(("*",)) if given.star_tag else frozenset(given.as_set(include_weak=True))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from flask import Flask, abort, g, request
 
-from app.access import Access, Action, Tickets, bearer_token, holds
+from app.access import Access, Action, Tickets, any_token, bearer_token, holds
 from app.access import install as install_jwt
+from app.blueprints.spring_paths import wanted
 from app.errors import Forbidden, Unauthenticated
-from app.model import Principal, checked_envs, checked_service
+from app.model import Principal, View, checked_envs, checked_service
 
 
 class Need(Enum):
@@ -21,7 +22,10 @@ class Need(Enum):
     SIGNATURE = "a signed body, which the view checks"
     TOKEN = "a good token; the view asks for grants per topic"  # noqa: S105 - words, not a password
     TARGET = "a token that may see the service and envs in the path"
+    SPRING = "the same of every service and env; in more headers than others, as Spring's clients send it"
     WRITE = "config:write for everything"
+    ENCRYPT = "config:encrypt"
+    DECRYPT = "config:decrypt"
     PLAN = "config:view or config:write for something; of the rest the view shows nothing"
     CHANGE = "config:write for something; the view asks for each file"
     METRICS = "config:view for everything; nothing where METRICS says public or names a port"
@@ -50,12 +54,26 @@ ROUTES: Mapping[str, Need] = {
     "overview.instances": Need.TOKEN,
     "admin.refresh": Need.WRITE,
     "admin.revoke": Need.WRITE,
+    "encryption.encrypt": Need.ENCRYPT,
+    "encryption.decrypt": Need.DECRYPT,
     "hold.begin": Need.WRITE,
     "hold.release": Need.WRITE,
     "changes.plan": Need.PLAN,
     "changes.change": Need.CHANGE,
     "changes.rollback": Need.CHANGE,
     "changes.promote": Need.CHANGE,
+    "spring.environment": Need.SPRING,
+    "spring.labelled": Need.SPRING,
+    "spring.flat": Need.SPRING,
+    "spring.file": Need.SPRING,
+    "spring.monitor": Need.SIGNATURE,
+    "spring.encrypt": Need.ENCRYPT,
+    "spring.decrypt": Need.DECRYPT,
+    "spring.encrypt_status": Need.TOKEN,
+    "spring.key": Need.TOKEN,
+    "spring.encrypt_for": Need.ENCRYPT,
+    "spring.decrypt_for": Need.DECRYPT,
+    "spring.key_for": Need.TOKEN,
 }
 
 
@@ -79,6 +97,7 @@ class Guard:
     access: Access
     tickets: Tickets
     metrics: MetricsAt
+    token_headers: Sequence[str]
 
     def check(self) -> None:
         """Raises Unauthenticated, Forbidden, BadInput; 404 and 405 for what is no route."""
@@ -99,6 +118,9 @@ class Guard:
     def _authenticated(self) -> Principal:
         header = request.headers.get("Authorization")
         g.has_token = header is not None
+        if request.blueprint == "spring":
+            others = [request.headers.get(name) for name in self.token_headers]
+            return self.access.verifier.verify(any_token(header, others, basic=request.method in {"GET", "HEAD"}))
         return self.access.verifier.verify(bearer_token(header))
 
     def _redeemed(self, ticket: str) -> Principal:
@@ -115,9 +137,26 @@ class Guard:
         if g.view is None:
             raise Forbidden("no grant of this token covers this configuration")
 
+    def _spring(self, principal: Principal) -> None:
+        g.wanted = asked = wanted(request.view_args or {}, default_label="useDefaultLabel" in request.args)
+        services, envs = asked.services, asked.envs
+        g.topic = f"{','.join(services)}/{','.join(envs)}"
+        views = {self.access.view(principal, service, envs) for service in services}
+        if None in views:
+            raise Forbidden("no grant of this token covers this configuration")
+        g.view = View.MASKED if View.MASKED in views else View.RESOLVED
+
     def _write(self, principal: Principal) -> None:
         if not holds(principal, Action.WRITE):
             raise Forbidden("this takes config:write")
+
+    def _encrypt(self, principal: Principal) -> None:
+        if not holds(principal, Action.ENCRYPT):
+            raise Forbidden("this takes config:encrypt")
+
+    def _decrypt(self, principal: Principal) -> None:
+        if not holds(principal, Action.DECRYPT):
+            raise Forbidden("this takes config:decrypt")
 
     def _plan(self, principal: Principal) -> None:
         if not any(grant.action in (Action.VIEW, Action.WRITE) for grant in principal.grants):
@@ -152,14 +191,17 @@ _OPEN = frozenset({Need.NOTHING, Need.SIGNATURE})
 _CHECKS: Mapping[Need, Callable[[Guard, Principal], None]] = {
     Need.TOKEN: Guard._token,
     Need.TARGET: Guard._target,
+    Need.SPRING: Guard._spring,
     Need.WRITE: Guard._write,
+    Need.ENCRYPT: Guard._encrypt,
+    Need.DECRYPT: Guard._decrypt,
     Need.PLAN: Guard._plan,
     Need.CHANGE: Guard._change,
     Need.METRICS: Guard._metrics,
 }
 
 
-def install(app: Flask, access: Access, tickets: Tickets, metrics: MetricsAt) -> None:
+def install(app: Flask, access: Access, tickets: Tickets, metrics: MetricsAt, token_headers: Sequence[str]) -> None:
     """Put the guard before every view of `app`, and let its JWTManager do the decoding."""
     install_jwt(app, access.verifier)
-    app.before_request(Guard(access, tickets, metrics).check)
+    app.before_request(Guard(access, tickets, metrics, token_headers).check)

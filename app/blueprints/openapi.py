@@ -17,6 +17,7 @@ from app.blueprints.operation import Answer, Operation, Part
 from app.blueprints.operations import OPERATIONS
 from app.blueprints.problems import STATUS, TITLES
 from app.blueprints.schemas import ProblemSchema
+from app.blueprints.spring_operations import EncryptionStatusSchema, SpringErrorSchema
 from app.errors import ConfigServerError
 from app.model import LABEL, NAME
 
@@ -102,6 +103,9 @@ _SECURITY: dict[Need, _Requirements] = {
     Need.SIGNATURE: [{name: []} for name in SIGNATURES],
     Need.TOKEN: _BEARER,
     Need.TARGET: _BEARER,
+    Need.SPRING: [*_BEARER, {"basic": []}, {"X-Config-Token": []}],
+    Need.ENCRYPT: _BEARER,
+    Need.DECRYPT: _BEARER,
     Need.WRITE: _BEARER,
     Need.PLAN: _BEARER,
     Need.CHANGE: _BEARER,
@@ -114,6 +118,8 @@ _TICKET: dict[str, _Requirements] = {
 }
 _SCHEMES: dict[str, Part] = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The password is the token; the user is ignored."},
+    "X-Config-Token": {"type": "apiKey", "in": "header", "name": "X-Config-Token"},
     "ticket": {"type": "http", "scheme": "ticket", "description": "Of `POST /v1/tickets`."},
     "ticketInQuery": {"type": "apiKey", "in": "query", "name": "ticket", "description": "For a native `EventSource`."},
     "ticketAsSubprotocol": {
@@ -126,6 +132,9 @@ _SCHEMES: dict[str, Part] = {
 _DENIALS: dict[Need, tuple[type[ConfigServerError], ...]] = {
     Need.TOKEN: (errors.Unauthenticated,),
     Need.TARGET: (errors.Unauthenticated, errors.Forbidden),
+    Need.SPRING: (errors.Unauthenticated, errors.Forbidden),
+    Need.ENCRYPT: (errors.Unauthenticated, errors.Forbidden),
+    Need.DECRYPT: (errors.Unauthenticated, errors.Forbidden),
     Need.WRITE: (errors.Unauthenticated, errors.Forbidden),
     Need.PLAN: (errors.Unauthenticated, errors.Forbidden),
     Need.CHANGE: (errors.Unauthenticated, errors.Forbidden),
@@ -161,6 +170,7 @@ class _Builder:
         )
         components = self._spec.components
         components.schema("Problem", schema=ProblemSchema)
+        components.schema("SpringError", schema=SpringErrorSchema)
         for name, header in HEADERS.items():
             components.header(name, header)
         for name, parameter in PARAMETERS.items():
@@ -182,7 +192,7 @@ class _Builder:
             "security": [*_SECURITY[need], *_TICKET.get(endpoint, [])],
             "responses": {
                 **{str(status): _answer(status, answer) for status, answer in operation.answers.items()},
-                **_failures(operation, _DENIALS.get(need, ())),
+                **_failures(operation, _DENIALS.get(need, ()), spring=endpoint.startswith("spring.")),
             },
         }
         if operation.body is not None:
@@ -221,24 +231,31 @@ def _answer(status: int, answer: Answer) -> Part:
     return {**described, "content": dict(answer.content)} if answer.content else described
 
 
-def _failures(operation: Operation, denials: Iterable[type[ConfigServerError]]) -> dict[str, Part]:
-    """status -> answer, for every error of the operation; each status tells its types and what they mean."""
+def _failures(operation: Operation, denials: Iterable[type[ConfigServerError]], *, spring: bool) -> dict[str, Part]:
+    """status -> answer, for every error of the operation; each status tells its types and what they mean.
+
+    `spring`: in the shape of Spring's errors, or its own words.
+    """
     told: dict[int, dict[str, str]] = {}
     for error in dict.fromkeys((*operation.fails, *denials)):
         told.setdefault(_status(error), {})[_kind(error)] = _meaning(error)
     for status, kind, meaning in operation.http_fails:
         told.setdefault(status, {})[kind] = meaning
-    told[500] = {"internal-error": "An unforeseen error; the log has it under the request's id."}
-    return {str(status): _failure(status, told[status]) for status in sorted(told)}
+    told.setdefault(500, {})["internal-error"] = "An unforeseen error; the log has it under the request's id."
+    return {str(status): _failure(status, told[status], spring=spring) for status in sorted(told)}
 
 
-def _failure(status: int, kinds: dict[str, str]) -> Part:
+def _failure(status: int, kinds: dict[str, str], *, spring: bool) -> Part:
     more = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}.get(status, ())
-    lines = "\n".join(f"- `{PROBLEM_TYPE}{kind}`: {meaning}" for kind, meaning in kinds.items())
+    prefix = "" if spring else PROBLEM_TYPE
+    lines = "\n".join(f"- `{prefix}{kind}`: {meaning}" for kind, meaning in kinds.items())
+    content: dict[str, Part] = {"application/problem+json": {"schema": "Problem"}}
+    if spring:
+        content = {"application/json": {"schema": {"anyOf": ["SpringError", EncryptionStatusSchema]}}}
     return {
         "description": f"{TITLES[status]}.\n\n{lines}",
         "headers": _headers(*more, "X-Request-ID"),
-        "content": {"application/problem+json": {"schema": "Problem"}},
+        "content": content,
     }
 
 

@@ -27,6 +27,7 @@ from app.blueprints.schemas import (
     ServerStatusSchema,
     TicketSchema,
 )
+from app.blueprints.spring_operations import SPRING_OPERATIONS
 from app.engine import FORMAT_NAMES
 from app.model import NAME
 from app.notify import wire
@@ -420,6 +421,7 @@ OPERATIONS: Mapping[str, Operation] = {
         fails=(errors.RepositoryUnavailable, errors.AuditUnavailable),
     ),
     **CHANGE_OPERATIONS,
+    **SPRING_OPERATIONS,
     "hooks.git": Operation(
         "Hooks",
         "Be told of a push",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException
@@ -50,12 +51,24 @@ TITLES: Mapping[int, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Another way to write errors, for the requests that find it in `g.shape`: the status where it is another than
+    ours (else None), and the answer for a status and a text."""
+
+    status: Callable[[ConfigServerError], int | None]
+    write: Callable[[int, str], Response]
+
+
 def status_of(failure: ConfigServerError) -> int:
     return next(STATUS[kind] for kind in type(failure).__mro__ if kind in STATUS)
 
 
 def problem(status: int, kind: str, detail: str, **members: object) -> Response:
     """An answer of type application/problem+json; `kind` becomes the last part of `type`."""
+    shape: Shape | None = g.get("shape")
+    if shape is not None:
+        return shape.write(status, detail)
     body = {
         "type": f"urn:config-server:{kind}",
         "title": TITLES.get(status, "Error"),
@@ -75,12 +88,15 @@ def install(app: Flask) -> None:
 
 def _ours(failure: ConfigServerError) -> Response:
     status = status_of(failure)
+    shape: Shape | None = g.get("shape")
+    if shape is not None:
+        status = shape.status(failure) or status
     response = problem(status, _kind(failure), str(failure), **_members(failure))
     if isinstance(failure, errors.Unauthenticated):
         response.headers["WWW-Authenticate"] = _challenge()
     if isinstance(failure, errors.Unavailable):
         response.headers["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
-    if status == 500:
+    if status_of(failure) == 500:
         log.error("request.failed", exc_info=failure)
     return response
 

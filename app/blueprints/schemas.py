@@ -240,6 +240,15 @@ class RevocationBody(Schema):
     issuer = fields.String(validate=validate.Length(1, 1024), metadata={"description": "JWT_ISSUER if absent."})
 
 
+class TextBody(Schema):
+    """A text to encrypt or decrypt, or what has become of it."""
+
+    class Meta:
+        unknown = RAISE
+
+    value = fields.String(required=True, validate=validate.Length(0, 1 << 16))
+
+
 class TicketSchema(Schema):
     """A ticket for one stream."""
 

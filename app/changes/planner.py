@@ -14,7 +14,7 @@ from app.cache import LocalCache
 from app.changes.plan import Outcome, Plan, TargetPlan
 from app.changes.proposal import FileEdit, Proposal, propose, staged
 from app.changes.staged import StagedBlobs
-from app.effective import OWN_FOLDER, Layout, fingerprint
+from app.effective import NO_DOCUMENTS, OWN_FOLDER, Documents, Layout, fingerprint
 from app.effective.limits import MAX_BYTES
 from app.effective.own_files import TARGETS_FILE, read_targets
 from app.engine import Head, Loader, SecretReader, Targets, Trees, World
@@ -29,11 +29,12 @@ _SCHEMAS = f"{OWN_FOLDER}/schemas/"
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What a planner asks the running server: the topic of every subscription there is, and which targets of a label
-    were read lately."""
+    """What a planner asks the running server: the topic of every subscription there is, which targets of a label were
+    read lately, and the documents of Vault that a target has as a whole."""
 
     topics: Callable[[], Iterable[str]]
     recent: Callable[[str], Iterable[Target]]
+    documents: Callable[[Target], Documents]
 
 
 class Planner:
@@ -130,10 +131,12 @@ class Planner:
         """The known targets that have one of the files among their inputs."""
         reaches = {reach for path in files for reach in self._layout.reaches(path)}
         schemas = any(path.startswith(_SCHEMAS) for path in files)
+        places = {self._loader.folders(tree) for tree in (before, after)}
         found = set()
         for target in self._known_targets(head, before, after) | _followed(head.label, topics):
             if any(reach.covers(target.service, env) for reach in reaches for env in target.envs) and (
-                schemas or any(each.path in files for each in self._loader.candidates(target))
+                schemas
+                or any(each.path in files for folders in places for each in self._loader.candidates(target, folders))
             ):
                 found.add(target)
         return found
@@ -159,8 +162,9 @@ class Planner:
 
     def _outcome(self, target: Target, tree: Tree, *, protected: bool) -> Outcome:
         try:
-            effective = self._loader.load(target, tree)
-        except BadConfiguration as failure:
+            documents = self._around.documents(target) if protected else NO_DOCUMENTS
+            effective = self._loader.load(target, tree, documents)
+        except (BadConfiguration, SecretRefused) as failure:
             return Outcome(None, failure)
         try:
             self._reader.check(effective, target)

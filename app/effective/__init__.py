@@ -18,29 +18,47 @@ from app.effective.fold import fold, ordered
 from app.effective.formats import FORMATS, Format, flatten, subtree
 from app.effective.keys import key_text, parse_key
 from app.effective.leaves import leaf_nodes
-from app.effective.precedence import Candidate, candidates, checked_search_path, locations
+from app.effective.overrides import NO_OVERRIDES, OVERRIDES, Overrides, read_overrides
+from app.effective.precedence import DEFAULT_ENV, Candidate, candidates, checked_search_path, locations
 from app.effective.reach import EVERYTHING, OWN_FOLDER, Layout, Reach
 from app.effective.references import MalformedReference, parse_template
 from app.effective.schema_file import BrokenSchema, SchemaFile, read_schema, schema_paths
+from app.effective.secret_documents import NO_DOCUMENTS, Documents, documents_of, secret_source
+from app.effective.secret_sources import SecretSources, SourcePath
+from app.effective.spring_flat import leaves as spring_leaves
+from app.effective.spring_formats import SPRING_FORMATS, merged
+from app.effective.spring_sheet import PropertySource, property_sources, spring_sheet
+from app.effective.spring_text import SpringPlaceholders
 from app.effective.text import fill_text
 from app.effective.validation import CompiledSchema, Violation, first_violation
 
 __all__ = [
+    "DEFAULT_ENV",
     "EVERYTHING",
     "FORMATS",
     "LOADER_VERSION",
+    "NO_DOCUMENTS",
+    "NO_OVERRIDES",
+    "OVERRIDES",
     "OWN_FOLDER",
+    "SPRING_FORMATS",
     "BrokenSchema",
     "Candidate",
     "CompiledSchema",
+    "Documents",
     "EditRefused",
     "Format",
     "KeyEdits",
     "Layout",
     "MalformedReference",
     "MapTree",
+    "Overrides",
+    "PropertySource",
     "Reach",
     "SchemaFile",
+    "SecretSources",
+    "SourcePath",
+    "SpringPlaceholders",
     "Violation",
     "active",
     "as_written",
@@ -51,6 +69,7 @@ __all__ = [
     "check_unmasked",
     "checked_search_path",
     "decode",
+    "documents_of",
     "edit",
     "encode",
     "expand",
@@ -65,14 +84,20 @@ __all__ = [
     "leaf_nodes",
     "locations",
     "mask",
+    "merged",
     "ordered",
     "parse",
     "parse_key",
     "parse_template",
     "patch",
+    "property_sources",
+    "read_overrides",
     "read_schema",
     "references",
     "schema_paths",
     "sealed",
+    "secret_source",
+    "spring_leaves",
+    "spring_sheet",
     "subtree",
 ]

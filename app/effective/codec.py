@@ -9,11 +9,11 @@ from typing import Any
 
 from app.effective.canonical import tag
 from app.effective.fill import references
-from app.effective.references import MalformedReference, parse_template
+from app.effective.references import MalformedReference, parse_value
 from app.model import Effective, Node, Origin, Reference, Template
 
 #: Raised whenever parsing, expansion, folding or this form changes meaning, so that old entries are never read.
-LOADER_VERSION: int = 1
+LOADER_VERSION: int = 2
 
 
 def encode(effective: Effective) -> bytes:
@@ -81,7 +81,7 @@ def _untagged(node: Any) -> Node:
 
 def _reference(text: str) -> Reference:
     try:
-        parsed = parse_template(text)
+        parsed = parse_value(text)
     except MalformedReference as exc:
         raise ValueError("not an encoded reference") from exc
     if isinstance(parsed, Template) and len(parsed.parts) == 1 and isinstance(parsed.parts[0], Reference):

@@ -11,7 +11,7 @@ from app.effective.expand import Leaf, ListTree, MapTree, Tree, expand, first_or
 from app.effective.fill import places
 from app.effective.keys import child_text, shown
 from app.effective.placeholders import BadPlaceholder, Placeholders
-from app.effective.references import MalformedReference
+from app.effective.references import MalformedReference, is_parsed
 from app.errors import BadConfiguration
 from app.model import Effective, Node, Origin, Scalar, Source, Template
 
@@ -34,7 +34,7 @@ def fold(
     stronger value names the first leaf of what it hides. `paths` names every file given, inactive documents included.
     Raises BadConfiguration. Linear in the size of the documents. Pure; any thread.
     """
-    layers: list[Tree] = [expanded(source) for source in sources if _is_active(source, envs)]
+    layers: list[Tree] = [expanded(source) for source in sources if is_active(source, envs)]
     fold_ = _Fold()
     values: Mapping[str, Node] = {}
     finished: Mapping[str, Node] = {}
@@ -51,7 +51,8 @@ def fold(
     )
 
 
-def _is_active(source: Source, envs: Sequence[str]) -> bool:
+def is_active(source: Source, envs: Sequence[str]) -> bool:
+    """Whether a document counts for these envs. Raises BadConfiguration for a malformed expression."""
     if source.activation is None:
         return True
     try:
@@ -138,7 +139,7 @@ class _Fold:
         hidden += tuple(first_origin(tree) for tree in below)
         if isinstance(top, Leaf):
             self.records[key] = _Record(top.value, top.origin, hidden)
-            if isinstance(top.value, str) and "${" in top.value:
+            if isinstance(top.value, str) and is_parsed(top.value):
                 self._pending.append(key)
                 return _Pending(key)
             return top.value

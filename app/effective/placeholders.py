@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from app.effective.keys import shown
 from app.effective.limits import MAX_DEPTH
-from app.effective.references import parse_template
+from app.effective.references import is_parsed, parse_value
 from app.model import Reference, Scalar, Template
 
 MAX_VALUE_LENGTH = 1 << 20
@@ -84,7 +84,7 @@ class Placeholders:
         if key in self._done:
             return self._done[key]
         value = self._leaves[key]
-        if not isinstance(value, str) or "${" not in value:
+        if not isinstance(value, str) or not is_parsed(value):
             return _Expansion((value if isinstance(value, str) else as_text(value),), 0)
         if key in self._open:
             raise BadPlaceholder(f"placeholder loop: {_loop([*self._open, key])}")
@@ -95,7 +95,7 @@ class Placeholders:
         return expansion
 
     def _parse(self, text: str) -> list[Part]:
-        template = parse_template(text)
+        template = parse_value(text)
         pieces = tokenized(template.parts if isinstance(template, Template) else (template,))
         tokens = list(islice(pieces, MAX_TOKENS + 1))
         self._tokens += len(tokens)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.effective.precedence import EXTENSIONS, SHARED, checked_search_path
+from app.effective.precedence import DEFAULT_ENV, EXTENSIONS, SHARED, STAR, checked_search_path
 from app.model import NAME
 
 #: Where the repository keeps what is about the server: schemas, windows of a freeze, the list of targets.
@@ -34,6 +34,7 @@ class Layout:
     def __init__(self, search_paths: Sequence[str], envs: Sequence[str]) -> None:
         self._envs = tuple(envs)
         self._patterns = tuple(_pattern(checked_search_path(path)) for path in search_paths or ("",))
+        self._has_stars = any("*" in path for path in search_paths)
 
     def reaches(self, path: str) -> frozenset[Reach]:
         """Everybody whose configuration or plain files a change of `path` may change; empty when it is nobody's.
@@ -51,6 +52,31 @@ class Layout:
         below = list(self._bound(folder, whole=False))
         named = [bound for bound in below if bound]
         return frozenset(Reach(bound.get("service"), bound.get("env")) for bound in named or below)
+
+    def is_configuration(self, path: str) -> bool:
+        """Whether a file lies where somebody's configuration lies, and is called like one."""
+        folder, _, name = path.rpartition("/")
+        return name.rpartition(".")[2] in EXTENSIONS and any(True for _ in self._bound(folder, whole=True))
+
+    def starred(self, paths: Iterable[str]) -> frozenset[str]:
+        """`paths` as search paths with `*` name them (`config/*/pay.yml`): what a target depends on before it is known
+        which folders there are."""
+        if not self._has_stars:
+            return frozenset()
+        return frozenset(form for path in paths for form in self._starred(path))
+
+    def _starred(self, path: str) -> Iterator[str]:
+        folder, slash, name = path.rpartition("/")
+        for pattern, _ in self._patterns:
+            match = pattern.fullmatch(folder)
+            fields = set(pattern.groupindex.values())
+            stars = [number for number in range(1, pattern.groups + 1) if number not in fields]
+            if match is None or not stars:
+                continue
+            form, at = "", 0
+            for number in stars:
+                form, at = f"{form}{folder[at : match.start(number)]}*", match.end(number)
+            yield f"{form}{folder[at:]}{slash}{name}"
 
     def targets(self, paths: Iterable[str]) -> frozenset[tuple[str, str]]:
         """(service, env) of all that these files speak of: the services that are named, in each env that is known.
@@ -87,7 +113,7 @@ class Layout:
     def _readings(self, stem: str) -> Iterator[tuple[str, str | None]]:
         """(service, env in the file's name) of each way to read it."""
         if self._envs:
-            env = next((env for env in self._envs if stem.endswith(f"-{env}")), None)
+            env = next((env for env in (*self._envs, DEFAULT_ENV) if stem.endswith(f"-{env}")), None)
             yield (stem[: -len(env) - 1], env) if env else (stem, None)
             return
         yield stem, None
@@ -106,9 +132,18 @@ def _pattern(path: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
         return f"(?P<{name}>[^/.][^/]*)" if name != "label" else "(?P<label>.+?)"
 
     pieces = _FIELD.split(path)
-    text = "".join(group(piece) if index % 2 else re.escape(piece) for index, piece in enumerate(pieces))
+    text = "".join(group(piece) if index % 2 else _literal(piece) for index, piece in enumerate(pieces))
     below = f"{text}(?:/.*)?" if text else ".*"
     return re.compile(text), re.compile(below, re.DOTALL)
+
+
+def _literal(text: str) -> str:
+    """A piece of a search path without fields; what `*` stands for is no dot-folder."""
+    segments = (
+        f"(?![.])(?:{f'({STAR})'.join(map(re.escape, each.split('*')))})" if "*" in each else re.escape(each)
+        for each in text.split("/")
+    )
+    return "/".join(segments)
 
 
 def _stems(

@@ -1,10 +1,10 @@
-"""Owns the grammar of secret references: `${vault:alias/seg/seg#key@version}`."""
+"""Owns the grammar of secret references: `${vault:alias/seg/seg#key@version}`, and whole values `{cipher}...`."""
 
 from __future__ import annotations
 
 import re
 
-from app.model import Reference, Template
+from app.model import CIPHER, Reference, Template
 
 # Classes are spelled out in ASCII: \w and \d would let other scripts' digits into a path. The first character of a
 # segment keeps `.` and `..` out; `%` and empty segments fit nowhere.
@@ -22,6 +22,31 @@ _START = re.compile(r"\$\$\{|\$\{vault:")
 
 class MalformedReference(ValueError):
     """Something starts like a secret reference and is none. `str(error)` is the reason; it quotes no content."""
+
+
+class HeldText(str):
+    """Stands among parsed values for one that is in Vault; as a text it is empty."""
+
+    reference: Reference
+
+    def __new__(cls, reference: Reference) -> HeldText:
+        made = super().__new__(cls)
+        made.reference = reference
+        return made
+
+
+def is_parsed(text: str) -> bool:
+    """Whether a value holds more than itself: placeholders, references, or encrypted text."""
+    return "${" in text or text.startswith(CIPHER) or isinstance(text, HeldText)
+
+
+def parse_value(text: str) -> str | Template:
+    """Recognise an encrypted value, which is one as a whole, or else secret references. Raises MalformedReference."""
+    if isinstance(text, HeldText):
+        return Template((text.reference,))
+    if text.startswith(CIPHER):
+        return Template((Reference(CIPHER, text.removeprefix(CIPHER), "", None, text),))
+    return parse_template(text)
 
 
 def parse_template(text: str) -> str | Template:

@@ -18,6 +18,10 @@ from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
 from app.engine.schemas import Blobs, SchemaProblem, Schemas
 from app.engine.secret_watch import SecretWatch
+from app.engine.sources_in import SourceReader
+from app.engine.spring import Environment, SpringEnvironments, SpringRequest
+from app.engine.spring_answer import SpringFiles, flat_document, property_sources_json
+from app.engine.spring_loader import SpringLoader
 from app.engine.targets import Targets
 from app.engine.touched import Touched, looking
 from app.engine.vault_in import SecretReader, Versions
@@ -29,6 +33,7 @@ __all__ = [
     "Blobs",
     "ConfigEngine",
     "Current",
+    "Environment",
     "FileAnswer",
     "Head",
     "History",
@@ -49,6 +54,11 @@ __all__ = [
     "Schemas",
     "SecretReader",
     "SecretWatch",
+    "SourceReader",
+    "SpringEnvironments",
+    "SpringFiles",
+    "SpringLoader",
+    "SpringRequest",
     "Targets",
     "Touched",
     "Trees",
@@ -56,7 +66,9 @@ __all__ = [
     "World",
     "changes",
     "cursor_of",
+    "flat_document",
     "json_patch",
     "looking",
+    "property_sources_json",
     "totals",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -40,7 +40,9 @@ class Current:
         """What is behind its references; None for one that may turn into another by itself, with other references."""
         if any(stale.reason in _WAITING for stale in self.stale):
             return None
-        return frozenset(SecretPath(each.alias, each.path) for each in self.resolution.effective.references)
+        references = self.resolution.effective.references
+        named = (SecretPath(each.alias, each.path) for each in references if not each.is_cipher)
+        return frozenset((*named, *(path for path, _ in self.resolution.sources)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class ConfigEngine:
     """Answers reads and tells streams. Thread-safe: threads share one immutable World by swapping one reference.
 
     `hint` asks the host's puller to fetch; `on_read` is told of every answer (audit hangs on it); `on_waiting` of long
-    polls that begin (1) and end (-1); `catch_up` is how many seconds a read waits for a rev that its caller has seen.
+    polls that begin (1) and end (-1); `catch_up` is how many seconds a read waits for a rev that its caller has seen;
+    `also_served` names targets that are served past this engine.
     """
 
     def __init__(
@@ -71,7 +74,9 @@ class ConfigEngine:
         on_waiting: Callable[[int], None],
         catch_up: float,
         accept_empty: bool = True,
+        also_served: Callable[[], Iterable[Target]] = list,
     ) -> None:
+        self._also_served = also_served
         self._targets = targets
         self._resolver = resolver
         self._files = files
@@ -179,9 +184,8 @@ class ConfigEngine:
 
         Commits that were asked for by their ids are left out: what they are never changes.
         """
-        return {
-            each for each in (*self._resolver.served(), *self.notifier.targets()) if not COMMIT.fullmatch(each.label)
-        }
+        targets = (*self._resolver.served(), *self._also_served(), *self.notifier.targets())
+        return {each for each in targets if not COMMIT.fullmatch(each.label) and len(each.services) == 1}
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         return self._resolver.inputs(target)

@@ -101,7 +101,7 @@ class History:
     def effective(self, target: Target, past: Past, depth: int, *, protected: bool) -> Effective | None:
         """What the target was at a step; None where it was bad."""
         try:
-            tree = Tree(past.commit(depth), past.blobs_at(depth))
+            tree = Tree(past.commit(depth), past.blobs_at(depth), self._folders(past.commit(past.top)))
             return self._resolver.effective_at(target, tree, protected=protected)
         except (Unprocessable, ObjectLost):
             return None
@@ -117,7 +117,7 @@ class History:
         yield self._walked(begin or head.commit, target)
 
     def _walked(self, top: str, target: Target) -> Past:
-        paths = (*self._loader.inputs(target), SCHEMA_FOLDER)
+        paths = (*self._inputs(target, top), SCHEMA_FOLDER)
 
         def walk() -> Past:
             steps = self._repository.line(top, paths, limit=WALK)
@@ -125,8 +125,15 @@ class History:
 
         return self._walks.do((top, paths), walk)
 
+    def _inputs(self, target: Target, top: str) -> tuple[str, ...]:
+        return self._loader.inputs(target, self._folders(top))
+
+    def _folders(self, top: str) -> frozenset[str] | None:
+        """Where search paths have `*`: the folders of the newest commit, those before it being listed nowhere."""
+        return self._loader.folders(self._trees.at(top)) if self._loader.has_stars else None
+
     def _steps(self, past: Past, target: Target) -> list[int]:
-        paths = self._loader.inputs(target)
+        paths = self._inputs(target, past.commit(past.top))
         if past.steps(schema_paths(target.service)):
             paths = (*paths, *past.under(SCHEMA_FOLDER))
         return past.steps(paths)
@@ -148,7 +155,7 @@ class History:
         """Of the secrets that it refers to without a version, while it was what readers got."""
         keys: dict[SecretPath, list[str]] = {}
         for reference, names in effective.references.items():
-            if reference.version is None:
+            if reference.version is None and not reference.is_cipher:
                 keys.setdefault(SecretPath(reference.alias, reference.path), []).extend(names)
         found = [
             Revision(at, tuple(names), secret_version=version)

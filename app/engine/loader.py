@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from threading import Lock
 
 from app.cache import LocalCache, SharedCache
 from app.effective import (
     LOADER_VERSION,
+    NO_DOCUMENTS,
+    NO_OVERRIDES,
     Candidate,
+    Documents,
     MapTree,
+    Overrides,
     candidates,
     decode,
     encode,
@@ -48,11 +53,21 @@ class _Broken:
 
 
 class Trees:
-    """The trees of the commits in use, each new one made from one at hand by its difference. Thread-safe."""
+    """The trees of the commits in use, each new one made from one at hand by its difference. Thread-safe.
 
-    def __init__(self, repository: GitConfigBackend, schemas: Schemas, capacity: int = 16) -> None:
+    `starred` gives the names that search paths with `*` have for paths (see Layout).
+    """
+
+    def __init__(
+        self,
+        repository: GitConfigBackend,
+        schemas: Schemas,
+        starred: Callable[[Iterable[str]], frozenset[str]],
+        capacity: int = 16,
+    ) -> None:
         self._repository = repository
         self._schemas = schemas
+        self._starred = starred
         self._trees: LocalCache[str, Tree] = LocalCache(capacity)
         self._latest: Tree | None = None
         self._reading = Lock()  # held while Git is asked, so that each tree is read once however many want it
@@ -84,7 +99,7 @@ class Trees:
         with self._reading:
             tree, changed = self._repository.advance(base, new)
             self._keep(tree)
-        return changed | self._schemas.touched(base.blobs, tree.blobs, changed)
+        return changed | self._schemas.touched(base.blobs, tree.blobs, changed) | self._starred(changed)
 
     def _keep(self, tree: Tree) -> None:
         self._trees.put(tree.commit, tree)
@@ -92,7 +107,8 @@ class Trees:
 
 
 class Loader:
-    """Thread-safe. `search_paths` are the folders of the configuration repository, weakest first."""
+    """Thread-safe. `search_paths` are the folders of the configuration repository, weakest first; `overrides` is what
+    stands above its files."""
 
     def __init__(
         self,
@@ -103,11 +119,14 @@ class Loader:
         search_paths: Sequence[str],
         on_lookup: Callable[[str, bool], None],
         on_resolved: Callable[[float], None],
+        overrides: Overrides = NO_OVERRIDES,
     ) -> None:
+        self.overrides = overrides
         self._repository = repository
         self._shared = shared
         self._schemas = schemas
         self._search_paths = tuple(search_paths)
+        self.has_stars = any("*" in path for path in search_paths)
         self._on_lookup = on_lookup
         self._on_resolved = on_resolved
         self._sources: LocalCache[tuple[str, str], tuple[Source, ...]] = LocalCache(
@@ -117,44 +136,65 @@ class Loader:
         self._folded: LocalCache[str, Effective | _Broken] = LocalCache(
             4096, on_lookup=lambda hit: on_lookup("local", hit)
         )
-        self._candidates: LocalCache[Target, tuple[Candidate, ...]] = LocalCache(4096)
-        self._own: LocalCache[Target, frozenset[str]] = LocalCache(4096)
+        self._candidates: LocalCache[tuple[Target, frozenset[str] | None], tuple[Candidate, ...]] = LocalCache(4096)
+        self._own: LocalCache[tuple[Target, frozenset[str] | None], frozenset[str]] = LocalCache(4096)
+        self._folders: LocalCache[str, tuple[Tree, frozenset[str]]] = LocalCache(16)
         self._unapplied: LocalCache[str, tuple[SchemaProblem, ...]] = LocalCache(4096)
 
-    def candidates(self, target: Target) -> tuple[Candidate, ...]:
-        """Every file that would configure the target, strongest first, absent ones too."""
-        found = self._candidates.get(target)
+    def folders(self, tree: Tree) -> frozenset[str] | None:
+        """The folders of a tree, for search paths with `*`; None while there are none, so that nobody lists a tree."""
+        if not self.has_stars or tree.folders is not None:
+            return tree.folders
+        known = self._folders.get(tree.commit)
+        if known is None or known[0] is not tree:
+            found = {str(parent) for folder in _holders(tree.blobs) for parent in (folder, *folder.parents)}
+            known = (tree, frozenset(found - {"."}))
+            self._folders.put(tree.commit, known)
+        return known[1]
+
+    def candidates(self, target: Target, folders: frozenset[str] | None) -> tuple[Candidate, ...]:
+        """Every file that would configure the target, strongest first, absent ones too; `folders` are the tree's."""
+        found = self._candidates.get((target, folders))
         if found is None:
-            found = candidates(target, self._search_paths)
-            self._candidates.put(target, found)
+            found = candidates(target, self._search_paths, folders)
+            self._candidates.put((target, folders), found)
         return found
 
-    def own_paths(self, target: Target) -> frozenset[str]:
+    def own_paths(self, target: Target, tree: Tree) -> frozenset[str]:
         """The files that configure this service alone, by their name or by a folder of its own; absent ones too."""
-        found = self._own.get(target)
+        folders = self.folders(tree)
+        found = self._own.get((target, folders))
         if found is None:
-            shared = {each.path for each in candidates(replace(target, service=_NOBODY), self._search_paths)}
-            found = frozenset(each.path for each in self.candidates(target)) - shared
-            self._own.put(target, found)
+            nobody = replace(target, service=_NOBODY)
+            shared = {each.path for each in candidates(nobody, self._search_paths, folders)}
+            found = frozenset(each.path for each in self.candidates(target, folders)) - shared
+            self._own.put((target, folders), found)
         return found
 
     def names_service(self, target: Target, tree: Tree) -> bool:
         """Whether a file of the service's own is there, not only shared ones."""
-        return any(path in tree.blobs for path in self.own_paths(target))
+        return any(path in tree.blobs for path in self.own_paths(target, tree))
 
-    def load(self, target: Target, tree: Tree) -> Effective:
-        """The Effective of `target` at the tree's commit, valid by its schemas.
+    def load(self, target: Target, tree: Tree, documents: Documents = NO_DOCUMENTS) -> Effective:
+        """The Effective of `target` at the tree's commit, valid by its schemas, with `documents` among its files.
 
         Raises BadConfiguration (SchemaViolation), RepositoryUnavailable. The result depends on nothing but the target's
         coordinates and the content of its files and schemas, which is its key in the caches; so it is shared by all
         commits, workers and hosts that hold the same files.
         """
-        return self._loaded(target, tree)[1]
+        return self._loaded(target, tree, documents)[1]
+
+    def knows(self, target: Target, tree: Tree) -> bool:
+        """Whether the repository names the service, and each of the envs, in a file."""
+        if not self.names_service(target, tree):
+            return False
+        named = {each.env for each in self.candidates(target, self.folders(tree)) if each.path in tree.blobs}
+        return named.issuperset(target.envs)
 
     def unapplied(self, target: Target, tree: Tree) -> tuple[SchemaProblem, ...]:
         """The schemas of `target` that cannot be applied, and why. Empty when its files are wrong by themselves."""
         try:
-            key, effective = self._loaded(target, tree)
+            key, effective = self._loaded(target, tree, NO_DOCUMENTS)
         except BadConfiguration:
             return self._schemas.of(target.service, tree.blobs).problems
         known = self._unapplied.get(key)
@@ -163,36 +203,63 @@ class Loader:
             self._unapplied.put(key, known)
         return known
 
-    def inputs(self, target: Target) -> tuple[str, ...]:
-        """Every path whose change can change this target, absent files and its schemas too."""
-        return (*(candidate.path for candidate in self.candidates(target)), *schema_paths(target.service))
+    def inputs(self, target: Target, folders: frozenset[str] | None = None) -> tuple[str, ...]:
+        """Every path whose change can change this target, absent files and its schemas too.
+
+        Without `folders` those of search paths with `*` are named as `Layout.starred` does.
+        """
+        return (*(candidate.path for candidate in self.candidates(target, folders)), *schema_paths(target.service))
 
     def inputs_at(self, target: Target, tree: Tree) -> tuple[str, ...]:
         """The same with the schemas that its schemas lean on at this commit."""
-        return tuple(dict.fromkeys((*self.inputs(target), *self._schemas.of(target.service, tree.blobs).paths)))
+        inputs = self.inputs(target, self.folders(tree))
+        return tuple(dict.fromkeys((*inputs, *self._schemas.of(target.service, tree.blobs).paths)))
 
-    def _loaded(self, target: Target, tree: Tree) -> tuple[str, Effective]:
-        files = [(each.path, tree.blobs[each.path]) for each in self.candidates(target) if each.path in tree.blobs]
+    def files(self, target: Target, tree: Tree) -> list[tuple[str, Blob]]:
+        """The files that configure the target at the tree's commit, strongest first."""
+        paths = (each.path for each in self.candidates(target, self.folders(tree)))
+        return [(path, tree.blobs[path]) for path in paths if path in tree.blobs]
+
+    def parsed(self, path: str, blob: Blob) -> tuple[Source, ...]:
+        """The documents of a file, parsed once for each content. Raises BadConfiguration, RepositoryUnavailable."""
+        if blob.mode in _REFUSED:
+            raise BadConfiguration(path, None, _REFUSED[blob.mode])
+        key = (blob.id, path)
+        sources = self._sources.get(key)
+        if sources is None:
+            try:
+                data = self._repository.blob(blob.id, limit=MAX_FILE)
+            except BlobTooLarge as exc:
+                raise BadConfiguration(path, None, "the file is larger than 1 MiB") from exc
+            sources = parse(path, data)
+            self._sources.put(key, sources)
+        return sources
+
+    def _loaded(self, target: Target, tree: Tree, documents: Documents) -> tuple[str, Effective]:
+        files = self.files(target, tree)
         schemas = self._schemas.of(target.service, tree.blobs)
-        key = _content_key(target, files, schemas)
+        key = _content_key(target, files, schemas, self.overrides, documents)
         known = self._folded.get(key)
         if known is None:
-            known = self._found_or_folded(key, target, files, schemas)
+            known = self._found_or_folded(key, target, files, schemas, documents)
             self._folded.put(key, known)
         if isinstance(known, _Broken):
             raise known.failure()
         return key, known
 
     def _found_or_folded(
-        self, key: str, target: Target, files: Sequence[tuple[str, Blob]], schemas: SchemaSet
+        self, key: str, target: Target, files: Sequence[tuple[str, Blob]], schemas: SchemaSet, documents: Documents
     ) -> Effective | _Broken:
-        """Other workers are asked only where that saves reading a file: folding costs less than the asking."""
-        if all(self._sources.holds((blob.id, path)) for path, blob in files):
-            return self._folded_anew(key, target, files, schemas)
+        """Other workers are asked only where that saves reading a file: folding costs less than the asking.
+
+        What Vault's documents are among stays here: not even their keys go to Redis.
+        """
+        if documents.key or all(self._sources.holds((blob.id, path)) for path, blob in files):
+            return self._folded_anew(key, target, files, schemas, documents)
         shared = self._from_shared(key)
         if shared is not None:
             return shared
-        folded = self._folded_anew(key, target, files, schemas)
+        folded = self._folded_anew(key, target, files, schemas, documents)
         if isinstance(folded, Effective):
             self._shared.put(key, encode(folded))
         return folded
@@ -203,11 +270,13 @@ class Loader:
         return decode(data) if data is not None else None
 
     def _folded_anew(
-        self, key: str, target: Target, files: Sequence[tuple[str, Blob]], schemas: SchemaSet
+        self, key: str, target: Target, files: Sequence[tuple[str, Blob]], schemas: SchemaSet, documents: Documents
     ) -> Effective | _Broken:
         started = time.perf_counter()
         try:
-            sources = ordered([self._parsed(path, blob) for path, blob in files])
+            parsed = [self.parsed(path, blob) for path, blob in files]
+            above, below = ([(source,) for source in sources] for sources in (documents.above, documents.below))
+            sources = ordered([self.overrides.documents, *above, *parsed, *below])
             effective = fold(sources, target.envs, expanded=self._expanded)
             self._unapplied.put(key, schemas.check(effective))
         except SchemaViolation as bad:
@@ -225,27 +294,20 @@ class Loader:
             self._trees.put(id(source), known)
         return known[1]
 
-    def _parsed(self, path: str, blob: Blob) -> tuple[Source, ...]:
-        if blob.mode in _REFUSED:
-            raise BadConfiguration(path, None, _REFUSED[blob.mode])
-        key = (blob.id, path)
-        sources = self._sources.get(key)
-        if sources is None:
-            try:
-                data = self._repository.blob(blob.id, limit=MAX_FILE)
-            except BlobTooLarge as exc:
-                raise BadConfiguration(path, None, "the file is larger than 1 MiB") from exc
-            sources = parse(path, data)
-            self._sources.put(key, sources)
-        return sources
+
+def _holders(paths: Iterable[str]) -> set[PurePosixPath]:
+    return {PurePosixPath(folder) for folder in {path.rpartition("/")[0] for path in paths} if folder}
 
 
-def _content_key(target: Target, files: Sequence[tuple[str, Blob]], schemas: SchemaSet) -> str:
+def _content_key(
+    target: Target, files: Sequence[tuple[str, Blob]], schemas: SchemaSet, overrides: Overrides, documents: Documents
+) -> str:
     parts = [
         str(LOADER_VERSION),
         target.service,
         target.env,
         *(f"{path}\0{blob.mode} {blob.id}" for path, blob in files),
         *schemas.content,
+        *(each for each in (overrides.digest, documents.key) if each),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

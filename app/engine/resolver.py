@@ -10,17 +10,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from app.cache import LocalCache
-from app.effective import as_written, fill, fingerprint, mask
-from app.engine.loader import Loader, Trees
+from app.effective import NO_DOCUMENTS, Documents, as_written, fill, fingerprint, mask
+from app.engine.loader import Trees
+from app.engine.sources_in import NOTHING_SOURCED, Read, SourceReader
 from app.engine.vault_in import Denied, SecretReader, Secrets
 from app.engine.world import Head, World
 from app.errors import BadConfiguration, ConfigServerError, SecretRefused, SecretsUnavailable, Unprocessable
-from app.model import Effective, Json, RefKind, Stale, StaleReason, Target, Tree, View
+from app.model import Effective, Json, RefKind, SecretPath, Stale, StaleReason, Target, Tree, View
 from app.notify import Announced, Hold, Rev
 from app.repository import GitConfigBackend, ObjectLost
+from app.secrets import Known
 from app.secrets.flight import SingleFlight
 
 #: How many first-parent commits that touch a target's files are tried when no announced head is good.
@@ -33,7 +35,8 @@ class Resolution:
     """The answer for one target, before it is written in a format.
 
     `version` is the commit of the content and `head` that of the label. `stale` tells why they differ. `unresolved`
-    are the keys whose references stay as written because the label is not protected.
+    are the keys whose references stay as written because the label is not protected. `sources` are the documents of
+    Vault that it has, or would have, as a whole.
     """
 
     target: Target
@@ -44,6 +47,7 @@ class Resolution:
     etag: str
     stale: tuple[Stale, ...] = ()
     unresolved: tuple[str, ...] = ()
+    sources: Read = ()
 
     def document(self, view: View) -> dict[str, Json]:
         """The configuration as `view` may see it; not to be changed, and with View.RESOLVED (plaintext) not kept."""
@@ -102,20 +106,43 @@ class _Refused:
     retry_at: float
 
 
+class Loads(Protocol):
+    """From a target and a tree to an Effective, and what that depends on: see Loader."""
+
+    def load(self, target: Target, tree: Tree, documents: Documents = NO_DOCUMENTS) -> Effective: ...
+
+    def knows(self, target: Target, tree: Tree) -> bool: ...
+
+    def names_service(self, target: Target, tree: Tree) -> bool: ...
+
+    def own_paths(self, target: Target, tree: Tree) -> frozenset[str]: ...
+
+    def inputs(self, target: Target) -> tuple[str, ...]: ...
+
+    def inputs_at(self, target: Target, tree: Tree) -> tuple[str, ...]: ...
+
+
 class Resolver:
-    """Thread-safe. `etag_key` is secret: from an etag nobody can guess what it stands for."""
+    """Thread-safe. `etag_key` is secret: from an etag nobody can guess what it stands for.
+
+    `tolerant`: who writes the answer says what could not be decrypted; else such a configuration is refused.
+    """
 
     def __init__(
         self,
         repository: GitConfigBackend,
         trees: Trees,
-        loader: Loader,
+        loader: Loads,
         reader: SecretReader,
         *,
+        sources: SourceReader,
         etag_key: bytes,
         retry_seconds: float,
+        tolerant: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._tolerant = tolerant
+        self._sources = sources
         self._repository = repository
         self._trees = trees
         self._loader = loader
@@ -172,15 +199,18 @@ class Resolver:
 
     def is_own(self, resolution: Resolution) -> bool:
         """Whether something configures this service, and not only all services."""
-        return not self._loader.own_paths(resolution.target).isdisjoint(resolution.effective.paths)
+        own = self._loader.own_paths(resolution.target, self._trees.at(resolution.version))
+        return not own.isdisjoint(resolution.effective.paths)
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         """Every path whose change can change this target, absent files too."""
         return self._loader.inputs(target)
 
-    def effective_at(self, target: Target, tree: Tree, *, protected: bool) -> Effective:
+    def effective_at(
+        self, target: Target, tree: Tree, *, protected: bool, documents: Documents = NO_DOCUMENTS
+    ) -> Effective:
         """The target in a tree, as far as Vault need not be asked. Raises BadConfiguration, SecretRefused."""
-        effective = self._loader.load(target, tree)
+        effective = self._loader.load(target, tree, documents)
         if protected:
             self._reader.check(effective, target)
         return effective
@@ -188,10 +218,12 @@ class Resolver:
     def _with_current_secrets(self, remembered: _Remembered, world: World) -> Resolution | None:
         """It with its secrets as announced now; None when they cannot be had and the long way must be gone."""
         known = remembered.resolution
-        if not known.secrets.by_reference:
+        if not known.secrets.by_reference and not known.sources:
             return known
         try:
-            secrets = self._reader.read(known.effective, world.secrets)
+            if not self._sources.still(known.sources, known.target, world.secrets):
+                return None
+            secrets = self._secrets(known.effective, world.secrets)
         except (SecretRefused, SecretsUnavailable):
             return None
         if secrets.same_as(known.secrets):
@@ -229,15 +261,19 @@ class Resolver:
         self._served.put(resolution.target, resolution)
 
     def _at(self, world: World, head: Head, target: Target, commit: str, *, protected: bool) -> Resolution:
-        effective = self.effective_at(target, self._trees.at(commit), protected=protected)
+        tree = self._trees.at(commit)
+        sourced = NOTHING_SOURCED
+        if protected:
+            sourced = self._sources.read(target, world.secrets, watched=self._loader.knows(target, tree))
+        effective = self.effective_at(target, tree, protected=protected, documents=sourced.documents)
         if not protected:
             unresolved = tuple(key for keys in effective.references.values() for key in keys)
             secrets = Secrets({})
         else:
             unresolved = ()
-            secrets = self._reader.read(effective, world.secrets)
+            secrets = self._secrets(effective, world.secrets)
         etag = self._etag(effective, secrets)
-        resolution = Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved)
+        resolution = Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved, sourced.read)
         resolution.document(View.RESOLVED)  # what cannot be filled in is found before anyone is told of it
         return resolution
 
@@ -273,10 +309,18 @@ class Resolver:
         served = self._served.get(target)
         if served is None:
             raise SecretsUnavailable("the secrets of this configuration cannot be read at the moment")
-        secrets = self._reader.read(served.effective, world.secrets)
+        secrets = self._secrets(served.effective, world.secrets)
         stale = Stale(StaleReason.VAULT, self._reader.unavailable_since(), head.commit)
         etag = self._etag(served.effective, secrets)
         return replace(served, secrets=secrets, head=head.commit, etag=etag, stale=(stale,))
+
+    def _secrets(self, effective: Effective, announced: Mapping[SecretPath, Known]) -> Secrets:
+        """Raises SecretRefused, SecretsUnavailable."""
+        secrets = self._reader.read(effective, announced)
+        if secrets.unreadable and not self._tolerant:
+            keys = [key for reference in secrets.unreadable for key in effective.references[reference]]
+            raise SecretRefused(sorted(keys), "the value cannot be decrypted")
+        return secrets
 
     def _etag(self, effective: Effective, secrets: Secrets) -> str:
         versions: Mapping[str, str] = secrets.versions

@@ -52,7 +52,7 @@ class Targets:
         """`pay` + `admin-prod` and `pay-admin` + `prod` name the same file; the list of envs tells them apart."""
         if not self._envs.issuperset(envs):
             raise UnknownTarget("no such env")
-        if any(service.endswith(f"-{env}") for env in self._envs):
+        if any(name.endswith(f"-{env}") for name in service.split(",") for env in self._envs):
             raise UnknownTarget("a service's name may not end in -ENV")
 
     def head(self, world: World, label: str | None) -> Head:

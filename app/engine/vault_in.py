@@ -8,9 +8,21 @@ from dataclasses import dataclass, field
 
 from app.cache import LocalCache
 from app.errors import BusUnavailable, SecretRefused
-from app.model import Effective, Json, Reference, Secret, SecretPath, Target
+from app.model import CIPHER, Effective, Json, Reference, Secret, SecretPath, Target
 from app.notify import CursorStore, now_text
-from app.secrets import Known, PathPolicy, SecretDenied, SecretStore, value_of
+from app.secrets import (
+    Cipher,
+    Known,
+    PathPolicy,
+    SecretDenied,
+    SecretStore,
+    Undecipherable,
+    value_of,
+    without_prefixes,
+)
+
+#: Stands for an encrypted value that this server's key does not decrypt.
+_UNREADABLE = Secret(SecretPath(CIPHER, "unreadable"), 0, {"": "<n/a>"})
 
 
 class Versions:
@@ -44,9 +56,11 @@ class Secrets:
     by_reference: Mapping[Reference, Secret]
     #: Per reference what tells a version from another of the same number (see SecretWatch); empty as a rule.
     lives: Mapping[str, str] = field(default_factory=dict)
+    #: Encrypted values that are not what this server's key decrypts.
+    unreadable: frozenset[Reference] = frozenset()
 
     def lookup(self, reference: Reference) -> Json:
-        return value_of(self.by_reference[reference], reference.key)
+        return value_of(self.by_reference[reference], reference.key, reference.inside)
 
     @property
     def stale(self) -> bool:
@@ -76,10 +90,22 @@ class Denied(SecretRefused):
 
 
 class SecretReader:
-    """Applies the path policy, then asks the store. Thread-safe."""
+    """Applies the path policy, then asks the store. Thread-safe.
 
-    def __init__(self, store: SecretStore, policy: PathPolicy, aliases: frozenset[str], versions: Versions) -> None:
+    `cipher` decrypts encrypted values; None: they are left to who reads the configuration, as they are written.
+    """
+
+    def __init__(
+        self,
+        store: SecretStore,
+        policy: PathPolicy,
+        aliases: frozenset[str],
+        versions: Versions,
+        cipher: Cipher | None = None,
+    ) -> None:
         self._store = store
+        self._cipher = cipher
+        self._deciphered: LocalCache[Reference, Secret] = LocalCache(10_000)
         self._policy = policy
         self._aliases = aliases
         self._versions = versions
@@ -91,7 +117,8 @@ class SecretReader:
         refused = [
             key
             for reference, keys in effective.references.items()
-            if reference.alias not in self._aliases or not self._policy.allows(reference, target)
+            if not (reference.is_cipher or reference.inside is not None)
+            and (reference.alias not in self._aliases or not self._policy.allows(reference, target))
             for key in keys
         ]
         if refused:
@@ -102,27 +129,71 @@ class SecretReader:
         documents: dict[tuple[SecretPath, int | None], Secret] = {}
         found: dict[Reference, Secret] = {}
         for reference, keys in effective.references.items():
+            if reference.is_cipher:
+                found[reference] = self._decipher(reference)
+                continue
             path = SecretPath(reference.alias, reference.path)
             wanted = (path, reference.version)
             try:
                 if wanted not in documents:
                     documents[wanted] = self._document(path, reference.version, announced)
-                value_of(documents[wanted], reference.key)
+                value_of(documents[wanted], reference.key, reference.inside)
             except SecretDenied as denied:
                 agreed = announced.get(path) or self._adopted.get(path)
                 known = self._store.known(path, reference.key) or (denied.whole_path and agreed is not None)
                 raise Denied(keys, in_use=known) from denied
             found[reference] = documents[wanted]
-        return Secrets(found, self._lives(found, announced))
+        unreadable = frozenset(reference for reference, secret in found.items() if secret is _UNREADABLE)
+        return Secrets(found, self._lives(found, announced), unreadable)
+
+    def _decipher(self, reference: Reference) -> Secret:
+        """Decrypted once; the very same document each time, so that nothing seems to have changed."""
+        known = self._deciphered.get(reference)
+        if known is None:
+            known = self._deciphered_anew(reference)
+            self._deciphered.put(reference, known)
+        return known
+
+    def _deciphered_anew(self, reference: Reference) -> Secret:
+        if self._cipher is None:
+            return Secret(SecretPath(CIPHER, ""), 0, {reference.key: reference.text})
+        try:
+            plain = self._cipher.decrypt(without_prefixes(reference.path))
+        except Undecipherable:
+            return _UNREADABLE
+        return Secret(SecretPath(CIPHER, self._cipher.id), 0, {reference.key: plain})
 
     def _lives(self, found: Mapping[Reference, Secret], announced: Mapping[SecretPath, Known]) -> dict[str, str]:
-        """KV v2 has no digest to announce, so what stands there marks a path that was deleted and made anew."""
+        """KV v2 has no digest to announce, so what stands there marks a path that was deleted and made anew.
+
+        Of an encrypted value the key that has decrypted it.
+        """
         lives: dict[str, str] = {}
         for reference, secret in found.items():
+            if reference.is_cipher:
+                lives[reference.text] = f"/{secret.path.path}"
+                continue
             known = announced.get(secret.path)
             if known is not None and known.digest and not secret.digest:
                 lives[reference.text] = f"/{known.digest}"
         return lives
+
+    def document(self, path: SecretPath, announced: Mapping[SecretPath, Known]) -> Secret | None:
+        """A whole document at the announced version; None where it is announced that there is none.
+
+        Raises SecretDenied, SecretsUnavailable.
+        """
+        known = announced.get(path) or self._adopted.get(path)
+        if known is not None and known.gone:
+            self._store.get(path, None)  # only to find out whether it is refused: one that has come is announced first
+            return None
+        return self._document(path, None, announced)
+
+    def adopt_absent(self, path: SecretPath) -> None:
+        """Agree with the others that there is nothing, so that the version watch looks out for it."""
+        agreed = self._versions.adopt(path, Known(1, gone=True))
+        if agreed is not None:
+            self._adopted.put(path, agreed)
 
     def _document(self, path: SecretPath, pinned: int | None, announced: Mapping[SecretPath, Known]) -> Secret:
         if pinned is not None:

@@ -8,6 +8,7 @@ in time, and Vault's silence (SecretsUnavailable) is never mistaken for its refu
 from app.secrets.approle import AppRole
 from app.secrets.backend import Mount, NoSecretBackend, OnEvent, SecretBackend, SecretDenied, value_of
 from app.secrets.breaker import Breaker
+from app.secrets.cipher import Cipher, Undecipherable, without_prefixes
 from app.secrets.policy import PathPolicy
 from app.secrets.store import SecretStore
 from app.secrets.vault import VaultSecretBackend
@@ -16,6 +17,7 @@ from app.secrets.watch import Known, Observation, VersionWatch
 __all__ = [
     "AppRole",
     "Breaker",
+    "Cipher",
     "Known",
     "Mount",
     "NoSecretBackend",
@@ -25,7 +27,9 @@ __all__ = [
     "SecretBackend",
     "SecretDenied",
     "SecretStore",
+    "Undecipherable",
     "VaultSecretBackend",
     "VersionWatch",
     "value_of",
+    "without_prefixes",
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from app.errors import ConfigServerError
-from app.model import Json, Secret, SecretPath
+from app.model import Json, KeyPath, Secret, SecretPath
 from app.secrets.policy import is_plain_path
 
 #: Told (kind, detail) of what an operator wants to know: a failed login, a refused renewal. Never a path or a token.
@@ -17,14 +17,22 @@ OnEvent: TypeAlias = Callable[[str, str], None]
 class SecretDenied(ConfigServerError):
     """Vault refuses the secret, or does not have it: one text for both, so that they look alike.
 
-    `whole_path` tells whether every version of the document is refused, or only the version that was asked for.
-    The text holds neither path nor key; whoever catches this names the property in an `app.errors.SecretRefused`.
+    `whole_path` tells whether every version of the document is refused, or only the version that was asked for;
+    `forbidden` that Vault refuses it, and does not merely have nothing there. The text holds neither path nor key;
+    whoever catches this names the property in an `app.errors.SecretRefused`.
     """
 
-    def __init__(self, reason: str = "the secret is not allowed or not found", *, whole_path: bool = True) -> None:
+    def __init__(
+        self,
+        reason: str = "the secret is not allowed or not found",
+        *,
+        whole_path: bool = True,
+        forbidden: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.whole_path = whole_path
+        self.forbidden = forbidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +82,13 @@ class NoSecretBackend:
         raise SecretDenied(self._REASON)
 
 
-def value_of(secret: Secret, key: str) -> Json:
-    """The value of one key of a document. Raises SecretDenied when the document has no such key."""
+def value_of(secret: Secret, key: str, inside: KeyPath | None = None) -> Json:
+    """The value of one key of a document, or what stands `inside` it. Raises SecretDenied when there is none."""
     try:
-        return secret.data[key]
-    except KeyError:
+        found: Any = secret.data[key]
+        for segment in inside or ():
+            found = found[segment]
+    except (KeyError, IndexError, TypeError):
         raise SecretDenied(whole_path=False) from None
+    value: Json = found
+    return value

@@ -10,6 +10,7 @@ from app.model import NAME, Reference, Target
 
 _SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _PATH = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,14}}")
+_DOCUMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+@-]{0,300}(?:/[A-Za-z0-9_][A-Za-z0-9_.,+@-]{0,300}){0,14}")
 _PIECE = re.compile(r"\*+|\{[^{}]*\}|[A-Za-z0-9_.-]+")
 _FIELDS = ("{service}", "{env}")
 _ANY_DEPTH = "**"
@@ -20,13 +21,20 @@ def is_plain_path(path: str) -> bool:
     return _PATH.fullmatch(path) is not None
 
 
+def is_document_path(path: str) -> bool:
+    """The same with the further characters of names and the comma between them: a whole document's, as an operator's
+    template makes it."""
+    return _DOCUMENT.fullmatch(path) is not None
+
+
 class PathPolicy:
     """Decides whether a reference may reach a target, so that the server is no confused deputy. Immutable.
 
     `templates` are paths inside a mount, such as `services/{service}/{env}/**`. `{service}` and `{env}` stand for the
-    target's names as literals; with several envs any of them will do. `*` is one segment or a part of one, `**` one or
-    more whole segments. A name shares its segment neither with another name nor with `*`: `{service}-{env}` would give
-    `pay` + `admin-prod` what belongs to `pay-admin` + `prod`, and `{service}*` what belongs to `payroll`.
+    target's names as literals; with several envs or services any of them will do. `*` is one segment or a part of one,
+    `**` one or more whole segments. A name shares its segment neither with another name nor with `*`:
+    `{service}-{env}` would give `pay` + `admin-prod` what belongs to `pay-admin` + `prod`, and `{service}*` what
+    belongs to `payroll`.
     Raises ValueError for a template that breaks these rules.
     """
 
@@ -35,12 +43,13 @@ class PathPolicy:
 
     def allows(self, reference: Reference, target: Target) -> bool:
         """Whether `reference` may be resolved for `target`. Never raises; whatever is not plainly allowed is not."""
-        if not is_plain_path(reference.path) or not all(map(NAME.fullmatch, (target.service, *target.envs))):
+        if not is_plain_path(reference.path) or not all(map(NAME.fullmatch, (*target.services, *target.envs))):
             return False
         path = reference.path.split("/")
         return any(
-            _matches(template, path, {"{service}": target.service, "{env}": env})
+            _matches(template, path, {"{service}": service, "{env}": env})
             for template in self._templates
+            for service in target.services
             for env in target.envs
         )
 

@@ -14,7 +14,7 @@ from app.model import Json, SecretPath
 from app.secrets.approle import AppRole
 from app.secrets.backend import Mount, OnEvent, SecretDenied
 from app.secrets.login import Lease, VaultLogin
-from app.secrets.policy import is_plain_path
+from app.secrets.policy import is_document_path
 from app.secrets.transport import Endpoint, VaultRefused
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class VaultSecretBackend:
     def _mount(self, path: SecretPath) -> Mount:
         # Once more, whoever asks: `requests` resolves `..`, and then Vault would be asked for another thing.
         mount = self._mounts.get(path.alias)
-        if mount is None or not is_plain_path(path.path):
+        if mount is None or not is_document_path(path.path):
             raise SecretDenied
         return mount
 
@@ -113,7 +113,7 @@ class VaultSecretBackend:
 def _verdict(refused: VaultRefused, whole_path: bool) -> Exception:
     if refused.status == 400:  # a mount that is being upgraded says so; it takes no secret away
         return SecretsUnavailable("Vault cannot answer this request now")
-    return SecretDenied(whole_path=whole_path or refused.status == 403)
+    return SecretDenied(whole_path=whole_path or refused.status == 403, forbidden=refused.status == 403)
 
 
 def _read_v2(client: hvac.Client, mount: Mount, path: SecretPath, version: int | None) -> Any:

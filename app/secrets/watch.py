@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import SecretsUnavailable
 from app.model import SecretPath
@@ -82,7 +82,8 @@ class VersionWatch:
     def _is_news(self, path: SecretPath, before: Known, after: Known) -> bool:
         if after.version >= before.version or before.gone:
             self._lower.pop(path, None)
-            return before.gone or after != before
+            # The digest of a versioned path tells one life of it from another, and Vault knows none.
+            return before.gone or after != (before if after.digest else replace(before, digest=""))
         # Lower than announced: deleted with its metadata and made anew, or a standby that lags behind. Seen twice, it
         # is the first; announcing a laggard would send every reader back to an old secret.
         seen_before = self._lower.get(path) == after.version

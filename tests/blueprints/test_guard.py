@@ -36,6 +36,19 @@ REQUESTS = {
     "tickets.issue": ("POST", "/v1/tickets"),
     "tickets.acknowledge": ("POST", "/v1/acks"),
     "health.metrics": ("GET", "/metrics"),
+    "encryption.encrypt": ("POST", "/v1/admin/encrypt"),
+    "encryption.decrypt": ("POST", "/v1/admin/decrypt"),
+    "spring.environment": ("GET", "/spring/shop/prod"),
+    "spring.labelled": ("GET", "/spring/shop/prod/main"),
+    "spring.flat": ("GET", "/spring/shop-prod.yml"),
+    "spring.file": ("GET", "/spring/shop/prod/main/logback.xml"),
+    "spring.encrypt": ("POST", "/spring/encrypt"),
+    "spring.decrypt": ("POST", "/spring/decrypt"),
+    "spring.encrypt_for": ("POST", "/spring/encrypt/shop/prod"),
+    "spring.decrypt_for": ("POST", "/spring/decrypt/shop/prod"),
+    "spring.key_for": ("GET", "/spring/key/shop/prod"),
+    "spring.encrypt_status": ("GET", "/spring/encrypt/status"),
+    "spring.key": ("GET", "/spring/key"),
 }
 
 
@@ -56,6 +69,9 @@ def test_without_a_token_it_is_401_and_says_how(shop: Shop, endpoint: str) -> No
 
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+    if endpoint.startswith("spring."):
+        assert set(answer.json()) == {"timestamp", "status", "error", "message", "path"}
+        return
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
 
@@ -80,6 +96,15 @@ def test_without_a_token_it_is_401_and_says_how(shop: Shop, endpoint: str) -> No
         ("changes.rollback", VIEW_ALL),
         ("changes.promote", VIEW_ALL),
         ("health.metrics", "config:read:shop"),
+        ("encryption.encrypt", "config:write config:decrypt"),
+        ("encryption.decrypt", "config:write config:encrypt"),
+        ("spring.encrypt", "config:write config:decrypt"),
+        ("spring.decrypt", "config:write config:encrypt"),
+        ("spring.environment", "config:read:other"),
+        ("spring.environment", "config:read:shop/staging"),
+        ("spring.labelled", "config:read"),
+        ("spring.flat", "config:view:other"),
+        ("spring.file", "config:read:other"),
     ],
 )
 def test_without_the_grant_it_is_403(shop: Shop, endpoint: str, scope: str) -> None:

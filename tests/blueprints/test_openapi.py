@@ -20,6 +20,7 @@ from app import ConfigServer
 from app.blueprints.guard import ROUTES, Need
 from app.blueprints.openapi import SIGNATURES, path_of
 from app.blueprints.operations import OPERATIONS
+from app.blueprints.spring import V2
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
 
@@ -62,6 +63,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     directory = tmp_path_factory.mktemp("openapi")
     origin = OriginRepo(directory / "origin")
     origin.write(FILES)
+    key_file = directory / "key"
+    key_file.write_text("foo\n")
     with LocalIssuer() as issuer:
         server = ConfigServer(
             repo_url=origin.url,
@@ -72,8 +75,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             bind="127.0.0.1:0",
             webhook_secret=SECRET,
             git_write=True,
+            encrypt_key_file=key_file,
+            decrypt_endpoint=True,
         )
-        bearer = f"Bearer {issuer.token('ada', 'config:read:*/* config:write')}"
+        bearer = f"Bearer {issuer.token('ada', 'config:read:*/* config:write config:encrypt config:decrypt')}"
         with server, httpx.Client(base_url=server.url, headers={"Authorization": bearer}, timeout=20) as client:
             yield Api(server, client.get("/openapi.json").json(), client, issuer, bearer)
 
@@ -110,7 +115,10 @@ def test_every_parameter_in_a_path_is_described(api: Api) -> None:
 @pytest.mark.parametrize("endpoint", sorted(ROUTES))
 def test_security_is_what_the_guard_demands(api: Api, endpoint: str) -> None:
     method, path, operation = api.operation(endpoint)
-    url = path.format(service="pay", env="prod", path="logback.xml", name="page.css")
+    names = {"service": "pay", "env": "prod", "path": "logback.xml", "name": "page.css"}
+    if endpoint.startswith("spring."):
+        names |= {"name": "pay", "profiles": "prod", "label": "main", "document": "pay-prod.yml"}
+    url = path.format(**names)
     answer = httpx.request(method, api.server.url + url, headers=UPGRADE if endpoint == "stream.websocket" else {})
     assert (answer.status_code == 401) == bool(operation["security"])
     assert ("401" in operation["responses"]) == bool(operation["security"])
@@ -128,6 +136,8 @@ BODY = b'{"ref":"refs/heads/main"}'
 JSON = {"Content-Type": "application/json"}
 CHANGE = b'{"base": "%s", "label": "%s", "message": "m", "edits": [{"file": "pay.yml", "set": {"db.pool": 6}}]}'
 CONFIRMED = b'{%s, "confirm": "0000000000000000000000000000000000000000"}'
+#: `mysecret`, encrypted with the key `foo` in the documentation of Spring Cloud Config.
+CIPHERTEXT = b"682bc583f4641835fa2db009355293665d2647dade3375c0ee201de2a49f7bda"
 SIGNATURE = "sha256=" + hmac.digest(SECRET.encode(), BODY, hashlib.sha256).hex()
 
 
@@ -200,6 +210,29 @@ _CASES = (
     Case(
         "changes.promote", 409, "conflict", headers=JSON, body=CONFIRMED % b'"service":"pay","from":"prod","to":"dev"'
     ),
+    Case("encryption.encrypt", 200, headers=JSON, body=b'{"value": "x"}'),
+    Case("encryption.encrypt", 400, "bad-input", headers=JSON, body=b"{}"),
+    Case("encryption.decrypt", 400, "bad-input", headers=JSON, body=b'{"value": "{cipher}00"}'),
+    Case("encryption.decrypt", 200, headers=JSON, body=b'{"value": "%s"}' % CIPHERTEXT),
+    Case("spring.environment", 200, url="/spring/pay/prod"),
+    Case("spring.environment", 200, url="/spring/pay/prod", headers={"Accept": V2}),
+    Case("spring.environment", 304, url="/spring/pay/prod", headers={"If-None-Match": "*"}),
+    Case("spring.environment", 401, url="/spring/pay/prod", headers={"Authorization": "Bearer nonsense"}),
+    Case("spring.environment", 422, url="/spring/deputy/prod"),
+    Case("spring.environment", 500, url="/spring/broken/prod"),
+    Case("spring.labelled", 200, url="/spring/pay/prod/main"),
+    Case("spring.labelled", 404, url="/spring/pay/prod/nowhere"),
+    Case("spring.flat", 200, url="/spring/pay-prod.yml"),
+    Case("spring.flat", 200, url="/spring/pay-prod.properties"),
+    Case("spring.flat", 400, url="/spring/..-prod.yml"),
+    Case("spring.file", 200, url="/spring/pay/prod/main/logback.xml"),
+    Case("spring.encrypt", 200, headers={"Content-Type": "text/plain"}, body=b"x"),
+    Case("spring.decrypt", 200, headers={"Content-Type": "text/plain"}, body=CIPHERTEXT),
+    Case("spring.decrypt", 400, headers={"Content-Type": "text/plain"}, body=b"00"),
+    Case("spring.encrypt_status", 200, url="/spring/encrypt/status"),
+    Case("spring.key", 404, url="/spring/key"),
+    Case("spring.monitor", 200, headers={"X-Hub-Signature-256": SIGNATURE}, body=BODY),
+    Case("spring.monitor", 401, headers={"X-Hub-Signature-256": "sha256=00"}, body=BODY),
     Case("hooks.git", 202, headers={"X-Hub-Signature-256": SIGNATURE}, body=BODY),
     Case("hooks.git", 401, "unauthenticated", headers={"X-Hub-Signature-256": "sha256=00"}, body=BODY),
     Case("hooks.git", 413, "too-large", headers={"X-Hub-Signature-256": SIGNATURE}, body=bytes(2 << 20)),

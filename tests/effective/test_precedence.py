@@ -65,6 +65,23 @@ def test_search_paths_are_filled_from_the_target() -> None:
     assert locations(target, ("", "envs/{env}", "{label}/{service}")) == ("feature/x/pay", "envs/b", "envs/a", "")
 
 
+def test_a_star_stands_for_the_folders_that_there_are() -> None:
+    folders = frozenset(("teams", "teams/a", "teams/b", "teams/b/c", "teams/.x", "x-pay", "y-pay", "pay"))
+    target = Target("pay", ("prod",), "main")
+    assert locations(target, ("teams/*",), folders) == ("teams/b", "teams/a")
+    assert locations(target, ("*-pay",), folders) == ("y-pay", "x-pay")
+    assert locations(target, ("*/a", "*/b/c"), folders) == ("teams/b/c", "teams/a")
+    assert locations(target, ("*",), frozenset()) == ()
+    assert locations(target, ("teams/*/{service}",)) == ("teams/*/pay",)
+
+
+def test_of_several_services_the_last_ranks_highest() -> None:
+    found = [each.path for each in candidates(Target("pay,shop", ("prod",), "main")) if each.path.endswith(".yml")]
+    expected = ["shop-prod", "pay-prod", "application-prod", "shop", "pay", "application"]
+    assert found == [f"{name}.yml" for name in expected]
+    assert locations(Target("pay,shop", ("prod",), "main"), ("{service}",)) == ("shop", "pay")
+
+
 def test_values_of_the_target_are_literals() -> None:
     assert locations(Target("a.b+c", ("x@y",), "main"), ("{service}/{env}",)) == ("a.b+c/x@y",)
 
@@ -80,7 +97,7 @@ def test_search_path_has_a_normal_form(pattern: str, normal: str) -> None:
 @pytest.mark.parametrize(
     "pattern",
     [
-        *("/", "/a", "..", "a/../b", ".git", "a/.hidden", "a*", "a?", "[a]", "a\\b", "a\nb"),
+        *("/", "/a", "..", "a/../b", ".git", "a/.hidden", "a**", "*/**", "{service}*", "a?", "[a]", "a\\b", "a\nb"),
         *("{x}", "{service", "}", "{}", "{service!r}", "{service.__class__}", "{0}", "{{service}}"),
     ],
 )

@@ -104,3 +104,36 @@ def test_document_that_was_read_masked_is_refused_with_its_line() -> None:
     with pytest.raises(EditRefused, match="line 2 holds"):
         check_unmasked(b"a: 1\npassword: '******'\n")
     check_unmasked(b"/*******\n * a banner\n ********/ \xff\n")
+
+
+def test_a_path_is_named_as_the_search_path_with_a_star_names_it() -> None:
+    layout = Layout(("", "teams/*", "*/of/{service}", "x-*-*/{label}"), ())
+    assert layout.starred(["teams/a/pay.yml"]) == {"teams/*/pay.yml"}
+    assert layout.starred(["z/of/pay/pay.yml", "pay.yml"]) == {"*/of/pay/pay.yml"}
+    assert layout.starred(["x-1-2/feature/y/pay.yml"]) == {"x-*-*/feature/y/pay.yml"}
+    assert layout.starred(["teams/.a/pay.yml", "teams/a/b/pay.yml"]) == frozenset()
+    assert Layout(("",), ()).starred(["teams/a/pay.yml"]) == frozenset()
+
+
+def test_a_file_below_a_star_concerns_whom_it_names() -> None:
+    layout = Layout(("teams/*",), ("prod",))
+    assert layout.reaches("teams/a/pay-prod.yml") == {Reach("pay", "prod")}
+    assert layout.targets(["teams/a/pay.yml", "teams/b/shop-prod.yml"]) == {("pay", "prod"), ("shop", "prod")}
+
+
+@pytest.mark.parametrize(
+    ("path", "is_one"),
+    [
+        ("pay.json", True),
+        ("teams/a/x.toml", True),
+        ("static/x.json", False),
+        ("teams/a/b/x.yml", False),
+        ("x.txt", False),
+    ],
+)
+def test_configuration_lies_in_search_paths_alone(path: str, is_one: bool) -> None:
+    assert Layout(("", "teams/*"), ()).is_configuration(path) == is_one
+
+
+def test_default_is_an_env_where_envs_are_listed() -> None:
+    assert KNOWN.reaches("pay-default.yml") == {Reach("pay", "default")}

@@ -60,6 +60,14 @@ def test_gone_is_told_once_and_so_is_the_return_at_the_same_version() -> None:
     assert back[OLD].version == 5
 
 
+def test_a_path_that_came_back_is_told_once() -> None:
+    """Its announced version carries a mark of its new life, which Vault does not know."""
+    backend, _, watch = room()
+    assert watch.observe({DB: Known(1, "a-new-life")}) == NOTHING
+    backend.put(DB, {"password": "two"})
+    assert watch.observe({DB: Known(1, "a-new-life")}).changed == {DB: Known(2)}
+
+
 def test_path_that_fails_does_not_stop_the_others() -> None:
     backend, _, watch = room()
     backend.broken.add(DB)
