@@ -53,7 +53,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.url_map.merge_slashes = False  # `//` is 404, not a redirect to another path than was authorised
     app.extensions["config_server"] = services
     problems.install(app)
-    http.install(app, services.audit, services.metrics)
+    http.install(app, services.audit, services.metrics, log_one_of=settings.log_reads_one_of)
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
     dialect = spring.dialect_of(settings.spring_prefix, settings.repo_url, settings.token_headers)

@@ -92,9 +92,10 @@ from app.notify import (
     new_epoch,
     now_text,
 )
-from app.observability import Health, Metrics
+from app.observability import Behalf, Health, Metrics, current_request
 from app.parts import MeasuredBackend, parts_of
 from app.repository import GitConfigBackend, GitCredentials, GitWriter, MirrorLock
+from app.scheduler import Outcome as PullOutcome
 from app.scheduler import Scheduler
 from app.secrets import (
     AppRole,
@@ -146,6 +147,7 @@ class Services:
         self.metrics.set_streams_limit(settings.streams_per_worker)
         self.notifier = ConfigChangeNotifier(settings.streams_per_worker)
         self.hints = Hints(settings.data_dir / "hint")
+        self.fetching, self.following = Behalf(), Behalf()
         self._closing = ExitStack()
         self._closing.callback(self.metrics.close)
         self._started = False
@@ -197,6 +199,7 @@ class Services:
 
     def hint(self) -> int:
         """Ask the pullers of all hosts to fetch now; returns the number that heads.json reaches when ours has."""
+        self.fetching.note(current_request())
         number = self.hints.give()
         self.bus.hint()
         return number
@@ -212,10 +215,14 @@ class Services:
         """On disk before this returns: for what must not happen unrecorded. Raises AuditUnavailable."""
         self.trail.record(event, durable=True)
 
-    def _on_message(self, kind: str) -> None:
+    def _on_message(self, kind: str, request_id: str | None) -> None:
         if kind == "hint":
+            self.fetching.note(request_id)
             self.scheduler.wake()
+            if self.scheduler.is_puller:
+                log.info("fetch.asked", request_id=request_id)
         elif kind == "moved":
+            self.following.note(request_id)
             self.follower.wake()
             if self.engine.installed and self.engine.world.rev.is_host_local:
                 self.scheduler.wake()  # Redis is back: announce to it what this host has numbered alone
@@ -258,6 +265,7 @@ class Services:
         return RedisSharedCache(self.link, mac_key=derive(self._key, "cache"))
 
     def _moved(self) -> None:
+        self.following.note(current_request())
         self.follower.wake()
 
     # From Git to an answer
@@ -601,7 +609,7 @@ class Services:
     def scheduler(self) -> Scheduler:
         timings = self.timings
         return Scheduler(
-            self.puller.tick,
+            self._pull,
             self.lock,
             hinted=self.hints.last,
             interval=self.settings.poll_seconds,
@@ -752,9 +760,14 @@ class Services:
             on_fetch=self._on_keys_fetched,
         )
 
+    def _pull(self) -> PullOutcome:
+        with self.fetching.working():
+            return self.puller.tick()
+
     def _follow(self) -> bool:
         self.revocations.sync()
-        installed = self.installer.follow()
+        with self.following.working():
+            installed = self.installer.follow()
         self._tell_staleness()
         if self.link is not None:
             self.metrics.set_bus_up(up=self.link.up)

@@ -127,6 +127,7 @@ class Settings:
     streams_per_subject: int = 0
     audit_dir: Path | None = None
     log_level: str = "info"
+    log_reads_one_of: int = 1
     timings: Timings = Timings()
 
     def __post_init__(self) -> None:
@@ -447,4 +448,5 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "streams_per_subject": _limit,
     "audit_dir": Path,
     "log_level": _one_of("debug", "info", "warning", "error"),
+    "log_reads_one_of": _count,
 }

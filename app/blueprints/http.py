@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from flask import Flask, Response, g, request
 
@@ -17,6 +19,8 @@ from app.observability.flask_metrics import route
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _STREAMS = frozenset({"stream.websocket", "stream.events"})
 _QUIET = frozenset({"health.live", "health.ready", "health.metrics"})
+#: Blueprints whose good answers to GET are the many: what services read.
+_HOT = frozenset({"config", "spring"})
 
 SECURITY_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
@@ -25,8 +29,12 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 
 
-def install(app: Flask, audit: AuditAggregate, metrics: Metrics) -> None:
-    """Before the guard, so that what it refuses has an id and a line too."""
+def install(app: Flask, audit: AuditAggregate, metrics: Metrics, *, log_one_of: int = 1) -> None:
+    """Before the guard, so that what it refuses has an id and a line too.
+
+    Of reads that went well one of `log_one_of` has a line; whatever else has one always, and the trail is none of this.
+    """
+    reads = itertools.count()
 
     def deny(status: int) -> None:
         principal = g.get("principal")
@@ -57,7 +65,10 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics) -> None:
         response.headers["X-Request-ID"] = g.request_id
         response.headers.setdefault("Cache-Control", "no-store, private")
         if request.endpoint not in _STREAMS | _QUIET:
-            _log(response)
+            if not _is_hot(response):
+                _log(response)
+            elif next(reads) % log_one_of == 0:
+                _log(response, {} if log_one_of == 1 else {"sampled": log_one_of})
         return response
 
     app.before_request(before)
@@ -65,7 +76,11 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics) -> None:
     app.teardown_request(lambda _error: clear_request())
 
 
-def _log(response: Response) -> None:
+def _is_hot(response: Response) -> bool:
+    return request.blueprint in _HOT and request.method == "GET" and response.status_code in {200, 304}
+
+
+def _log(response: Response, more: Mapping[str, int] = MappingProxyType({})) -> None:
     principal = g.get("principal")
     access_line(
         method=request.method,
@@ -76,6 +91,7 @@ def _log(response: Response) -> None:
         subject=principal.subject if principal else None,
         topic=g.get("topic") or _target(),
         size=response.calculate_content_length(),
+        **more,
     )
 
 

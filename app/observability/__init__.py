@@ -6,12 +6,14 @@ them (the HTTP layer and config/gunicorn.conf.py), so that a room that logs does
 """
 
 from app.observability.access_log import access_line, stream_closed, stream_opened
+from app.observability.behalf import Behalf
 from app.observability.health import Condition, Health, PartState
-from app.observability.logs import bind_request, clear_request, configure_logging
+from app.observability.logs import bind_request, clear_request, configure_logging, current_request, on_behalf_of
 from app.observability.metrics import Metrics
 from app.observability.redaction import printable, redact_text
 
 __all__ = [
+    "Behalf",
     "Condition",
     "Health",
     "Metrics",
@@ -20,6 +22,8 @@ __all__ = [
     "bind_request",
     "clear_request",
     "configure_logging",
+    "current_request",
+    "on_behalf_of",
     "printable",
     "redact_text",
     "stream_closed",
