@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.cache import RedisLink
 from app.errors import Unauthenticated
@@ -78,26 +78,24 @@ class Tickets:
 
     def redeem(self, ticket: str, origin: str | None) -> Principal:
         """Whom it speaks for; it is used up, whatever happens. Raises Unauthenticated, BusUnavailable."""
-        data = _read(self._store.take(_digest(ticket)))
-        if data is None or data["origin"] != origin:
+        principal, for_origin = _read(self._store.take(_digest(ticket)))
+        if principal is None or for_origin != origin:
             raise Unauthenticated("the ticket is not known, used, too old, or another origin's")
-        principal = data["principal"]
         if principal.expires_at <= self._clock():
             raise Unauthenticated("the token behind the ticket has expired")
         return principal
 
 
-def _read(text: str | None) -> dict[str, Any] | None:
-    """Origin and principal; None for no ticket, and for one that another version of the server wrote."""
+def _read(text: str | None) -> tuple[Principal | None, str | None]:
+    """Whom it speaks for, and from where; nobody for no ticket, and for one of another version."""
     try:
-        data = json.loads(text) if text else None
-        if not isinstance(data, dict) or data.get("v") != 1:
-            return None
+        data = json.loads(text) if text else {}
+        if data.get("v") != 1:
+            return None, None
         told = data["principal"]
-        principal = Principal(**{**told, "grants": tuple(Grant(**grant) for grant in told["grants"])})
-        return {"origin": data["origin"], "principal": principal}
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None
+        return Principal(**{**told, "grants": tuple(Grant(**grant) for grant in told["grants"])}), data["origin"]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None, None
 
 
 def _digest(ticket: str) -> str:

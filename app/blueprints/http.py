@@ -7,7 +7,6 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from flask import Flask, Response, g, request
 
@@ -68,7 +67,7 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics, *, log_one_of: 
             if not _is_hot(response):
                 _log(response)
             elif next(reads) % log_one_of == 0:
-                _log(response, {} if log_one_of == 1 else {"sampled": log_one_of})
+                _log(response, None if log_one_of == 1 else log_one_of)
         return response
 
     app.before_request(before)
@@ -80,7 +79,7 @@ def _is_hot(response: Response) -> bool:
     return request.blueprint in _HOT and request.method == "GET" and response.status_code in {200, 304}
 
 
-def _log(response: Response, more: Mapping[str, int] = MappingProxyType({})) -> None:
+def _log(response: Response, sampled: int | None = None) -> None:
     principal = g.get("principal")
     access_line(
         method=request.method,
@@ -91,7 +90,7 @@ def _log(response: Response, more: Mapping[str, int] = MappingProxyType({})) -> 
         subject=principal.subject if principal else None,
         topic=g.get("topic") or _target(),
         size=response.calculate_content_length(),
-        **more,
+        sampled=sampled,
     )
 
 
