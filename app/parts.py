@@ -10,7 +10,7 @@ from app.audit import AuditTrail
 from app.cache import RedisLink
 from app.engine import ConfigEngine
 from app.model import Json, SecretPath, StaleReason
-from app.observability import Condition, PartState
+from app.observability import Condition, PartState, span
 from app.secrets import SecretBackend, SecretDenied, SecretStore
 
 
@@ -25,7 +25,8 @@ class MeasuredBackend:
         started = time.perf_counter()
         outcome = "unavailable"
         try:
-            answer = self._backend.read(path, version)
+            with span("vault.read"):
+                answer = self._backend.read(path, version)
             outcome = "ok"
             return answer
         except SecretDenied:

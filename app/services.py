@@ -92,7 +92,7 @@ from app.notify import (
     new_epoch,
     now_text,
 )
-from app.observability import Behalf, Health, Metrics, current_request
+from app.observability import Behalf, Health, Metrics, current_request, start_traces
 from app.parts import MeasuredBackend, parts_of
 from app.repository import GitConfigBackend, GitCredentials, GitWriter, MirrorLock
 from app.scheduler import Outcome as PullOutcome
@@ -159,6 +159,7 @@ class Services:
         if self._started:
             return
         self._started = True
+        self._closing.callback(start_traces())
         if self.link is not None:
             self._closing.callback(self.link.close)
         self._closing.callback(self.repository.close)

@@ -68,7 +68,7 @@ def upgrade(client: redis.Redis) -> None:
         if client.type(key) == b"hash":
             client.hset(key, mapping={"future": future, "c1 future": future, "junk": b"\xff["})
         elif client.type(key) == b"zset":
-            client.zadd(key, {"future": 4e9, b"\xff": 4e9})
+            client.zadd(key, {b"future": 4e9, b"\xff": 4e9})
         else:
             client.set(key, future)
 

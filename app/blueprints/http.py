@@ -7,12 +7,13 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from flask import Flask, Response, g, request
 
 from app.audit import AuditAggregate, AuditEvent, Outcome
 from app.model import Stale
-from app.observability import Metrics, access_line, bind_request, clear_request
+from app.observability import Metrics, access_line, bind_request, clear_request, is_tracing, request_span
 from app.observability.flask_metrics import route
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -55,8 +56,14 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics, *, log_one_of: 
         g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         g.started = time.perf_counter()
         bind_request(g.request_id)
+        if is_tracing() and request.endpoint not in _STREAMS | _QUIET:
+            g.trace = ExitStack()
+            name = f"{request.method} {route(request)}" if request.endpoint else "no route"
+            g.tell_trace = g.trace.enter_context(request_span(name, dict(request.headers)))
 
     def after(response: Response) -> Response:
+        if "tell_trace" in g:
+            g.tell_trace(response.status_code)
         if response.status_code in {401, 403}:
             deny(response.status_code)
         for name, value in SECURITY_HEADERS.items():
@@ -72,7 +79,13 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics, *, log_one_of: 
 
     app.before_request(before)
     app.after_request(after)
-    app.teardown_request(lambda _error: clear_request())
+    app.teardown_request(_end)
+
+
+def _end(_error: BaseException | None) -> None:
+    if "trace" in g:
+        g.trace.close()
+    clear_request()
 
 
 def _is_hot(response: Response) -> bool:

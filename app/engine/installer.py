@@ -13,6 +13,7 @@ from app.engine.world import World, world_of
 from app.errors import BusUnavailable, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
 from app.notify import Cursor, CursorStore, HeadsFile, HostState, Rev, now_text
+from app.observability import span
 from app.repository import GitConfigBackend
 from app.secrets import Known
 
@@ -80,7 +81,8 @@ class Installer:
             if self._same(former, world):
                 return False
         started = time.perf_counter()
-        woken = self._install(former, world)
+        with span("config.push", **{"config.rev": str(world.rev)}):
+            woken = self._install(former, world)
         seconds = time.perf_counter() - started
         if former is not None:
             self._note_rotations(former, world)

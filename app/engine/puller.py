@@ -23,6 +23,7 @@ from app.notify import (
     new_epoch,
     now_text,
 )
+from app.observability import span
 from app.repository import GitConfigBackend
 from app.scheduler import Outcome
 
@@ -90,7 +91,8 @@ class Puller:
         shared = self._read_shared()
         started = time.perf_counter()
         try:
-            refs = self._repository.fetch(expecting=hint > (self._state.hint if self._state else hint))
+            with span("git.fetch"):
+                refs = self._repository.fetch(expecting=hint > (self._state.hint if self._state else hint))
         except RepositoryUnavailable as failure:
             self._on_fetched("failed", time.perf_counter() - started)
             log.warning("git.fetch_failed", reason=str(failure))

@@ -11,6 +11,7 @@ from app.observability.health import Condition, Health, PartState
 from app.observability.logs import bind_request, clear_request, configure_logging, current_request, on_behalf_of
 from app.observability.metrics import Metrics
 from app.observability.redaction import printable, redact_text
+from app.observability.traces import is_tracing, request_span, span, start_traces
 
 __all__ = [
     "Behalf",
@@ -23,9 +24,13 @@ __all__ = [
     "clear_request",
     "configure_logging",
     "current_request",
+    "is_tracing",
     "on_behalf_of",
     "printable",
     "redact_text",
+    "request_span",
+    "span",
+    "start_traces",
     "stream_closed",
     "stream_opened",
 ]

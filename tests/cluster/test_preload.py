@@ -28,8 +28,7 @@ def test_workers_forked_from_a_loaded_application_follow_and_record_each_for_its
         with on_each_worker(server, lambda: EventClient(server, token, {"preloaded/prod": None})) as clients:
             stack.origin.write({"preloaded.yml": TEXT.format(2)}, "two")
             stack.refresh(server)
-            for client in clients:
-                eventually(lambda told=client.told: [held.doc["n"] for held in told.held().values()] == [2])
+            eventually(lambda: [held.doc["n"] for client in clients for held in client.told.held().values()] == [2, 2])
         assert server.stop() == 0
         verdicts = verify_directory(Path(server.settings["DATA_DIR"]) / "audit")
     assert len(verdicts) == 2

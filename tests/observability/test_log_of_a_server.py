@@ -43,8 +43,8 @@ def test_the_id_of_a_request_is_in_the_lines_of_every_host_that_works_for_it(
 ) -> None:
     first, second = hosts
     first.origin.write({"pay.yml": "a: 2\n"}, "more")
-    asked = {"token": first.token("config:write"), "method": "POST", "headers": {"X-Request-ID": "ask-1"}}
-    assert first.ask("/v1/admin/refresh", **asked).status_code == 200
+    token, named = first.token("config:write"), {"X-Request-ID": "ask-1"}
+    assert first.ask("/v1/admin/refresh", token=token, method="POST", headers=named).status_code == 200
     eventually(lambda: second.config("pay/prod") == {"a": 2})
 
     mine = [line["message"] for line in lines(out) if line.get("http.request.id") == "ask-1"]
