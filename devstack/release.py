@@ -15,8 +15,12 @@ import click
 from devstack.server import ROOT
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+_SERVER = (
+    "import app.cli, app.embedded; from importlib.resources import files; "
+    "assert any((files('app.blueprints') / 'assets').iterdir())"
+)
 #: Folder of a distribution -> what must run where nothing but that distribution is installed.
-PROOFS = {".": ["-m", "app", "--help"], "client": ["-c", "import config_client"]}
+PROOFS = {".": ["-c", _SERVER], "client": ["-c", "import config_client"]}
 
 
 @click.command()
