@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from app.audit import verify_directory
 from app.doctor import doctor
 from app.errors import SettingsError
 from app.serve import serve
-from app.settings import Settings
+from app.settings import SECRET_PATHS, Settings
+
+if TYPE_CHECKING:  # `check`, which every start of a server runs, must not wait for what it does not use
+    from app.audit import Verdict
 
 
 @click.group()
@@ -28,27 +31,83 @@ def check() -> None:
     _settings()
 
 
+@main.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--envs", envvar="CONFIG_SERVER_ENVS", default="", help="The legal envs, comma-separated.")
+@click.option(
+    "--search-paths", envvar="CONFIG_SERVER_SEARCH_PATHS", default="", help="As the setting; the root if empty."
+)
+@click.option(
+    "--secret-paths",
+    envvar="CONFIG_SERVER_SECRET_PATHS",
+    default=",".join(SECRET_PATHS),
+    help="As the setting.",
+)
+@click.option(
+    "--aliases", default="kv", show_default=True, help="The mounts that references may name, comma-separated."
+)
+def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, aliases: str) -> None:
+    """Validate DIRECTORY, a checkout of a configuration repository, without a server: for its pipeline.
+
+    Every known target is put together, its placeholders filled, its schemas applied, its secret references held against
+    the path policy (no secret is read). Exits with 1 if anything is wrong.
+    """
+    from app import offline
+
+    try:
+        report = offline.validate(
+            directory,
+            envs=_listed(envs),
+            search_paths=_listed(search_paths),
+            secret_paths=_listed(secret_paths),
+            aliases=frozenset(_listed(aliases)),
+        )
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for finding in report.findings:
+        whom = f" ({', '.join(finding.targets)})" if finding.targets else ""
+        click.echo(f"{finding.place}: {finding.reason}{whom}")
+    click.echo(f"{report.targets} targets, {len(report.findings)} findings", err=True)
+    if not report.targets:
+        raise click.ClickException("no target is known here: give --envs, or list them in .config-server/targets.toml")
+    if report.findings:
+        raise SystemExit(1)
+
+
 @main.group()
 def audit() -> None:
     """The audit trail."""
 
 
 @audit.command()
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
-def verify(directory: Path | None) -> None:
-    """Prove the chains of DIRECTORY: no record edited, dropped or moved. Exits with 1 if one is not whole.
+@click.argument("directories", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--archived", is_flag=True, help="The oldest files were moved elsewhere: begin with what is here.")
+def verify(directories: tuple[Path, ...], archived: bool) -> None:
+    """Prove the chains of DIRECTORIES: no record edited, dropped or moved. Exits with 1 if one is not whole.
 
-    Without DIRECTORY, those of the server whose settings are in the environment.
+    Without DIRECTORIES, those of the server whose settings are in the environment. The trails of several hosts prove
+    more together than each alone, as their chains name each other's ends.
     """
-    directory = directory or _settings().audit_path
-    verdicts = verify_directory(directory)
+    directories = directories or (_settings().audit_path,)
+    from app.audit import verify_directory
+
+    verdicts = verify_directory(*directories, archived=archived)
     if not verdicts:
-        raise click.ClickException(f"no audit trail in {directory}")
-    for chain, verdict in verdicts.items():
-        state = "intact" if verdict.intact else f"BROKEN at line {verdict.line}: {verdict.reason}"
-        click.echo(f"{chain}: {verdict.records} records, {state}")
+        raise click.ClickException(f"no audit trail in {', '.join(map(str, directories))}")
+    for name, verdict in verdicts.items():
+        click.echo(f"{name}: {verdict.records} records, {_state(verdict)}")
     if not all(verdict.intact for verdict in verdicts.values()):
         raise SystemExit(1)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _state(verdict: Verdict) -> str:
+    if verdict.intact:
+        return "intact"
+    return f"BROKEN{f' at line {verdict.line}' if verdict.line else ''}: {verdict.reason}"
 
 
 def _settings() -> Settings:

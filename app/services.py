@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
+from typing import Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -28,8 +28,8 @@ from app.access import (
     load_rbac,
 )
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
+from app.auditing import Auditing
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
-from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedBlobs
 from app.effective import (
     DEFAULT_ENV,
     NO_OVERRIDES,
@@ -41,17 +41,15 @@ from app.effective import (
 )
 from app.engine import (
     ConfigEngine,
-    History,
     HistoryKeeper,
     Installer,
-    Instances,
     Loader,
     PlainFiles,
-    Problems,
     Puller,
     ReadRequest,
     Resolution,
     Resolver,
+    Rollouts,
     Schemas,
     SecretReader,
     SecretWatch,
@@ -93,8 +91,9 @@ from app.notify import (
     now_text,
 )
 from app.observability import Behalf, Health, Metrics, current_request, start_traces
+from app.operating import Operating
 from app.parts import MeasuredBackend, parts_of
-from app.repository import GitConfigBackend, GitCredentials, GitWriter, MirrorLock
+from app.repository import GitConfigBackend, GitCredentials, MirrorLock
 from app.scheduler import Outcome as PullOutcome
 from app.scheduler import Scheduler
 from app.secrets import (
@@ -126,6 +125,14 @@ def _in_new_epoch(cursor: Cursor) -> Cursor:
     return replace(cursor, rev=Rev(new_epoch(cursor.rev.epoch), cursor.rev.seq))
 
 
+class _Part(Protocol):
+    """What has a life."""
+
+    def start(self) -> object: ...
+
+    def close(self) -> object: ...
+
+
 #: The one configuration repository of today. Every key is by (repository, label) already.
 REPOSITORY = "default"
 
@@ -141,7 +148,7 @@ class Services:
         self.settings = settings
         self.timings = settings.timings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._key = load_server_key(settings.key_file, settings.data_dir)
+        self.key = load_server_key(settings.key_file, settings.data_dir)
         self.search_paths = tuple(checked_search_path(path) for path in settings.search_paths)
         self.metrics = Metrics(registry)
         self.metrics.set_streams_limit(settings.streams_per_worker)
@@ -167,9 +174,12 @@ class Services:
             self._closing.callback(self.vault.close)
         if self.link is None:
             self._closing.callback(self.puller.keep)
-        parts = (
+        parts: list[_Part | None] = [
             self.trail,
             self.audit,
+            self.auditing.shipper,
+            self.operating.notices,
+            self.operating.arrivals,
             self.issuers,
             self.presence,
             self.stream_loop,
@@ -177,10 +187,11 @@ class Services:
             self.secret_watch,
             self.history_keeper,
             self.scheduler,
-        )
+        ]
         for part in parts:
-            part.start()
-            self._closing.callback(part.close)
+            if part is not None:
+                part.start()
+                self._closing.callback(part.close)
         self.bus.start(self._on_message)
         self._closing.callback(self.bus.close)
 
@@ -215,6 +226,10 @@ class Services:
     def record(self, event: AuditEvent) -> None:
         """On disk before this returns: for what must not happen unrecorded. Raises AuditUnavailable."""
         self.trail.record(event, durable=True)
+
+    @cached_property
+    def operating(self) -> Operating:
+        return Operating(self)
 
     def _on_message(self, kind: str, request_id: str | None) -> None:
         if kind == "hint":
@@ -263,7 +278,7 @@ class Services:
     def shared_cache(self) -> SharedCache:
         if self.link is None:
             return NoSharedCache()
-        return RedisSharedCache(self.link, mac_key=derive(self._key, "cache"))
+        return RedisSharedCache(self.link, mac_key=derive(self.key, "cache"))
 
     def _moved(self) -> None:
         self.following.note(current_request())
@@ -291,6 +306,7 @@ class Services:
             credentials=self.git_credentials,
             timeout=settings.git_timeout_seconds,
             clone_timeout=settings.git_clone_timeout_seconds,
+            allowed_signers=settings.git_allowed_signers_file,
         )
 
     @cached_property
@@ -358,7 +374,7 @@ class Services:
             self.secret_backend,
             ttl=self.settings.secret_ttl_seconds,
             grace=self.settings.secret_grace_seconds,
-            digest_key=derive(self._key, "secret digest"),
+            digest_key=derive(self.key, "secret digest"),
             breaker=Breaker(open_seconds=self.timings.breaker_open),
         )
 
@@ -391,7 +407,7 @@ class Services:
             self.loader,
             self.secret_reader,
             sources=self.source_reader,
-            etag_key=derive(self._key, "etag"),
+            etag_key=derive(self.key, "etag"),
             retry_seconds=self.settings.secret_watch_seconds,
         )
 
@@ -412,7 +428,7 @@ class Services:
             self.trees,
             self.loader,
             search_paths=self.search_paths,
-            etag_key=derive(self._key, "file etag"),
+            etag_key=derive(self.key, "file etag"),
         )
 
     @cached_property
@@ -424,7 +440,7 @@ class Services:
             SpringLoader(self.loader),
             self.secret_reader,
             sources=self.source_reader,
-            etag_key=derive(self._key, "etag"),
+            etag_key=derive(self.key, "etag"),
             retry_seconds=self.settings.secret_watch_seconds,
             tolerant=True,
         )
@@ -459,101 +475,21 @@ class Services:
             also_served=self.spring_resolver.served,
         )
 
-    # What changes it
-
     @cached_property
     def layout(self) -> Layout:
         return Layout(self.search_paths, self.settings.envs)
 
     @cached_property
-    def planner(self) -> Planner:
-        """With a loader of its own: what is planned must push nothing out of the caches that serve."""
-        blobs = StagedBlobs(self.repository)
-        loader = Loader(
-            blobs,
-            NoSharedCache(),
-            Schemas(blobs),
-            search_paths=self.search_paths,
-            on_lookup=lambda _cache, _hit: None,
-            on_resolved=lambda _seconds: None,
-            overrides=self.overrides,
-        )
-        return Planner(
+    def rollouts(self) -> Rollouts:
+        return Rollouts(
+            self.engine,
+            self.repository,
             self.trees,
-            self.targets,
-            blobs,
-            loader,
-            self.secret_reader,
-            layout=self.layout,
-            around=Around(
-                lambda: [topic for each in self.presence.all() for topic in each["topics"]],
-                self.engine.recent,
-                lambda target: self.source_reader.read(target, self.engine.world.secrets, watched=False).documents,
-            ),
-            key=derive(self._key, "plan"),
-        )
-
-    @cached_property
-    def writer(self) -> GitWriter | None:
-        """None: nobody may push."""
-        settings = self.settings
-        if not settings.may_write:
-            return None
-        own = not settings.git_write
-        credentials = GitCredentials(
-            username=settings.git_write_username if own else settings.git_username,
-            password_file=settings.git_write_password_file if own else settings.git_password_file,
-            ssh_key_file=settings.git_write_ssh_key_file if own else settings.git_ssh_key_file,
-            known_hosts_file=settings.git_known_hosts_file,
-            ca_file=settings.git_ca_file,
-        )
-        return GitWriter(
-            settings.repo_url,
-            settings.data_dir / "mirror",
-            settings.data_dir / "drafts",
-            credentials=credentials,
-            timeout=settings.git_timeout_seconds,
-        )
-
-    @cached_property
-    def changes(self) -> Changes:
-        return Changes(
-            self.engine,
-            self.repository,
-            self.planner,
-            self.writer,
-            leave=Leave(self.access, self.layout, self.settings.envs),
-            layout=self.layout,
-            intents=Intents(self.settings.data_dir / "intents"),
-            record=self.trail.record,
-            hint=self.hint,
-            patience=20,
-            settle_after=self.timings.settle,
-        )
-
-    @cached_property
-    def holds(self) -> Holds:
-        return Holds(
-            self.engine,
-            self.planner,
-            self.repository,
             self.cursor,
-            record=self.record,
+            record=self._record_stop,
+            wake=lambda: self.follower.wake(),
             hint=self.hint,
-            patience=20,
         )
-
-    @cached_property
-    def history(self) -> History:
-        return History(self.repository, self.trees, self.loader, self.resolver)
-
-    @cached_property
-    def problems(self) -> Problems:
-        return Problems(self.engine, self.resolver, self.loader, self.trees)
-
-    @cached_property
-    def instances(self) -> Instances:
-        return Instances(self.engine, self.presence.all)
 
     # What moves it
 
@@ -570,6 +506,7 @@ class Services:
             self.cursor,
             self.heads,
             touched=Touched(self.notifier, self.trees, looking(self.engine)),
+            rollouts=self.rollouts.of,
             prepare=self.looks.prepare,
             on_behind=self.hints.give,
             on_installed=self._on_installed,
@@ -678,6 +615,7 @@ class Services:
             per_instance=settings.streams_per_instance,
             per_subject=settings.streams_per_subject,
             lease_seconds=seconds,
+            on_rejected=lambda topic, instance, ack: self.rollouts.rejected(topic, instance, ack),
         )
 
     @cached_property
@@ -698,7 +636,7 @@ class Services:
 
     @cached_property
     def looks(self) -> Looks:
-        return Looks(self.engine, derive(self._key, "stream digest"))
+        return Looks(self.engine, derive(self.key, "stream digest"))
 
     @cached_property
     def stream_loop(self) -> StreamLoop:
@@ -717,26 +655,16 @@ class Services:
         )
 
     @cached_property
+    def auditing(self) -> Auditing:
+        return Auditing(self.settings, self.metrics, self.link)
+
+    @property
     def trail(self) -> AuditTrail:
-        slot = os.environ.get("CONFIG_SERVER_WORKER_SLOT", "0")
-        return AuditTrail(
-            self.settings.audit_path,
-            chain=f"worker-{slot}",
-            clock=time.time,
-            on_written=self.metrics.count_audit,
-            on_failure=self.metrics.count_audit_failure,
-        )
+        return self.auditing.trail
 
-    @cached_property
+    @property
     def audit(self) -> AuditAggregate:
-        return AuditAggregate(self.trail.record, time.time, seconds=self.timings.audit_minute)
-
-    @cached_property
-    def webhook_secret(self) -> bytes | None:
-        """None: webhooks are not accepted."""
-        if self.settings.webhook_secret_file is not None:
-            return self.settings.webhook_secret_file.read_bytes().strip() or None
-        return self.settings.webhook_secret.encode() if self.settings.webhook_secret else None
+        return self.auditing.aggregate
 
     @cached_property
     def health(self) -> Health:
@@ -767,6 +695,7 @@ class Services:
 
     def _follow(self) -> bool:
         self.revocations.sync()
+        self.rollouts.settle()
         with self.following.working():
             installed = self.installer.follow()
         self._tell_staleness()
@@ -785,6 +714,7 @@ class Services:
 
     def _tell_staleness(self) -> None:
         held_back = self.held_back()
+        self.operating.notices.held_back(held_back)
         reasons = {stale.reason for stale in held_back.values()}
         if self.engine.installed:
             reasons |= {stale.reason for stale in self.engine.world.stale}
@@ -836,6 +766,7 @@ class Services:
         )
 
     def _on_installed(self, world: World, seconds: float, woken: int) -> None:
+        self.operating.installed(world)
         self.metrics.set_cursor(world.rev.seq)
         self.metrics.observe_push(seconds)
         log.info("world.installed", rev=str(world.rev), woken=woken, seconds=round(seconds, 4))
@@ -848,11 +779,15 @@ class Services:
         self.metrics.observe_fetch(outcome, seconds)
         if outcome == "ok":
             self.metrics.set_last_fetch(time.time())
-            self.changes.settle()
+            self.operating.changes.settle()
 
     def _on_rotated(self, path: SecretPath, known: Known) -> None:
         life = f"{known.digest}{' gone' if known.gone else ''}"
         self.repository.history.note_rotation(path, known.version, life, now_text())
+
+    def _record_stop(self, event: AuditEvent) -> None:
+        self.trail.record(event)
+        self.operating.notices.recorded(event)
 
     def _on_takeover(self) -> None:
         self.lock.clean_up_after_former_holder()

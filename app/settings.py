@@ -22,6 +22,15 @@ from app.model import NAME, checked_label
 PREFIX = "CONFIG_SERVER_"
 
 
+#: Which paths of Vault a target may refer to, where nothing else is set.
+SECRET_PATHS = (
+    "services/{service}/{env}/**",
+    "services/{service}/common/**",
+    "shared/{env}/**",
+    "shared/common/**",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Timings:
     """Every duration that is not a setting, in seconds. Tests run real servers on short ones."""
@@ -43,11 +52,15 @@ class Timings:
     catch_up: float = 2.0  # how long a read waits for a rev that its caller has already seen
     retry_first: float = 1.0  # first pause after a failed fetch, doubled up to POLL_SECONDS
     hint_retries: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # fetch again after a webhook that brought nothing
+    hook_retries: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # until an announced commit is there
+    notice_retries: tuple[float, ...] = (1.0, 5.0, 30.0, 120.0, 600.0)  # a receiver that does not take a notice
     settle: float = 600.0  # a push that was broken off and has not arrived by then is held to have failed
     lock_retry: float = 1.0  # how often a worker tries to become the one that pulls
     audit_minute: float = 60.0  # like reads, and denials of who has no name, are one record in such a time
     keys_refresh: float = 300.0  # signing keys of the identity provider
     keys_min_interval: float = 10.0  # an unknown key id wakes the refresher at most this often
+    audit_ship: float = 1.0  # how often new records are carried to Redis
+    audit_anchor: float = 60.0  # how often the ends of the other chains are recorded
     keys_keep: float = 86_400.0  # known keys go on verifying while the provider is down
 
 
@@ -73,6 +86,7 @@ class Settings:
     git_ssh_key_file: Path | None = None
     git_known_hosts_file: Path | None = None
     git_ca_file: Path | None = None
+    git_allowed_signers_file: Path | None = None
     git_timeout_seconds: float = 10.0
     git_clone_timeout_seconds: float = 600.0
     git_write: bool = False
@@ -91,12 +105,7 @@ class Settings:
     vault_namespace: str | None = None
     vault_cacert: Path | None = None
     vault_mounts: Mapping[str, tuple[str, int]] = field(default_factory=lambda: {"kv": ("secret", 2)})
-    secret_paths: tuple[str, ...] = (
-        "services/{service}/{env}/**",
-        "services/{service}/common/**",
-        "shared/{env}/**",
-        "shared/common/**",
-    )
+    secret_paths: tuple[str, ...] = SECRET_PATHS
     secret_labels: tuple[str, ...] = ()
     secret_sources: tuple[str, ...] = ()
     encrypt_key_file: Path | None = None
@@ -121,11 +130,16 @@ class Settings:
     continue_on_missing_label: bool = False
     webhook_secret: str | None = field(default=None, repr=False)
     webhook_secret_file: Path | None = None
+    notice_urls: tuple[str, ...] = field(default=(), repr=False)
+    notice_secret: str | None = field(default=None, repr=False)
+    notice_secret_file: Path | None = None
     metrics: str = "view"
     streams_per_worker: int = 10_000
     streams_per_instance: int = 4
     streams_per_subject: int = 0
     audit_dir: Path | None = None
+    audit_file_mib: int = 64
+    audit_stream_records: int = 20_000
     log_level: str = "info"
     log_reads_one_of: int = 1
     timings: Timings = Timings()
@@ -212,10 +226,13 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
     if settings.vault_secret_id_wrapped and settings.workers > 1:
         names = ("vault_secret_id_wrapped", "workers")
         yield _among(names, "{0} needs {1}=1: a wrapping token opens once, for one worker")
+    for secret in ("webhook_secret", "notice_secret"):
+        if getattr(settings, secret) and getattr(settings, f"{secret}_file"):
+            yield _among((secret, f"{secret}_file"), "set one of {0}, {1}")
+    if settings.notice_urls and not (settings.notice_secret or settings.notice_secret_file):
+        yield _among(("notice_secret_file", "notice_urls"), "{0} is required with {1}: notices are signed")
     if settings.decrypt_endpoint and not settings.encrypt_key_file:
         yield _among(("decrypt_endpoint", "encrypt_key_file"), "{0}=true needs {1}")
-    if settings.webhook_secret and settings.webhook_secret_file:
-        yield _among(("webhook_secret", "webhook_secret_file"), "set one of {0}, {1}")
     own = ("git_write_username", "git_write_password_file", "git_write_ssh_key_file")
     if settings.git_write and any(getattr(settings, name) for name in own):
         yield _among(("git_write", *own), "{0}=true lets the credentials for reading write; unset it, or {1}, {2}, {3}")
@@ -280,6 +297,10 @@ def _some(text: str) -> tuple[str, ...]:
 def _http_url(text: str) -> str:
     fields.Url(schemes={"http", "https"}, require_tld=False).deserialize(text)
     return text.rstrip("/")
+
+
+def _http_urls(text: str) -> tuple[str, ...]:
+    return tuple(_http_url(part) for part in _listed(text))
 
 
 def _redis_url(text: str) -> str:
@@ -397,6 +418,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "git_ssh_key_file": _readable_file,
     "git_known_hosts_file": _readable_file,
     "git_ca_file": _readable_file,
+    "git_allowed_signers_file": _readable_file,
     "git_timeout_seconds": _number,
     "git_clone_timeout_seconds": _number,
     "git_write": _flag,
@@ -442,11 +464,16 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "continue_on_missing_label": _flag,
     "webhook_secret": _text,
     "webhook_secret_file": _readable_file,
+    "notice_urls": _http_urls,
+    "notice_secret": _text,
+    "notice_secret_file": _readable_file,
     "metrics": _metrics,
     "streams_per_worker": _count,
     "streams_per_instance": _limit,
     "streams_per_subject": _limit,
     "audit_dir": Path,
+    "audit_file_mib": _count,
+    "audit_stream_records": _count,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "log_reads_one_of": _count,
 }

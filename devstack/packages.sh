@@ -1,8 +1,8 @@
 #!/bin/sh
 # Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser, the proxy, the Prometheus and the node that only the tests drive. Installs the
-# Debian packages that are missing when it is root and apt-get is there; else says what to install. Silent when nothing is
-# missing.
+# environments. With `tests`: the browser, the proxy, the Prometheus, the node and the ssh-keygen that only the tests drive.
+# Installs the Debian packages that are missing when it is root and apt-get is there; else says what to install. Silent when
+# nothing is missing.
 set -eu
 
 missing=
@@ -13,7 +13,8 @@ tests)
     command -v promtool > /dev/null || missing="$missing prometheus"
     command -v node > /dev/null || missing="$missing nodejs"
     command -v npm > /dev/null || missing="$missing npm"
-    these="a Chromium, an nginx, a Prometheus, a node and an npm on the PATH, for the tests"
+    command -v ssh-keygen > /dev/null || missing="$missing openssh-client"
+    these="a Chromium, an nginx, a Prometheus, a node, an npm and ssh-keygen on the PATH, for the tests"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from flask import Flask, Response, g, request
 
 from app.audit import AuditAggregate, AuditEvent, Outcome
+from app.errors import BadInput
 from app.model import Stale
 from app.observability import Metrics, access_line, bind_request, clear_request, is_tracing, request_span
 from app.observability.flask_metrics import route
@@ -111,6 +112,14 @@ def _target() -> str | None:
     """The coordinates in the path, for the log and the trail; whoever writes them escapes and shortens them."""
     arguments = request.view_args or {}
     return f"{arguments['service']}/{arguments['env']}" if "service" in arguments and "env" in arguments else None
+
+
+def instance_header() -> str | None:
+    """Which instance of a service asks, if it says so. Raises BadInput."""
+    given = request.headers.get("X-Config-Instance")
+    if given is not None and not (given.isprintable() and given.isascii() and 0 < len(given) <= 128):
+        raise BadInput("X-Config-Instance", "1 to 128 printable ASCII characters")
+    return given
 
 
 def stale_header(stale: tuple[Stale, ...]) -> str:

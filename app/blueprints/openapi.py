@@ -90,6 +90,7 @@ SIGNATURES = (
     "X-Hub-Signature",
     "X-Gitea-Signature",
     "X-Gogs-Signature",
+    "webhook-signature",
     "X-Gitlab-Token",
     "X-Gitee-Token",
 )
@@ -109,6 +110,7 @@ _SECURITY: dict[Need, _Requirements] = {
     Need.WRITE: _BEARER,
     Need.PLAN: _BEARER,
     Need.CHANGE: _BEARER,
+    Need.AUDIT: _BEARER,
     Need.METRICS: [*_BEARER, {}],
 }
 #: A stream may be opened with a ticket instead of a token.
@@ -138,6 +140,7 @@ _DENIALS: dict[Need, tuple[type[ConfigServerError], ...]] = {
     Need.WRITE: (errors.Unauthenticated, errors.Forbidden),
     Need.PLAN: (errors.Unauthenticated, errors.Forbidden),
     Need.CHANGE: (errors.Unauthenticated, errors.Forbidden),
+    Need.AUDIT: (errors.Unauthenticated, errors.Forbidden),
     Need.METRICS: (errors.Unauthenticated, errors.Forbidden),
 }
 

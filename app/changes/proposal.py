@@ -10,11 +10,16 @@ from app.effective import EditRefused, KeyEdits, check_path, check_unmasked, edi
 from app.effective.limits import MAX_BYTES
 from app.effective.own_files import FREEZE_FILE, TARGETS_FILE, read_freeze, read_targets
 from app.effective.precedence import EXTENSIONS
+from app.effective.rollouts import ROLLOUTS_FILE, read_rollouts
 from app.errors import BadInput
 from app.model import Blob, Tree
 from app.repository import NewFile
 
-_CHECKS: Mapping[str, Callable[[bytes], object]] = {FREEZE_FILE: read_freeze, TARGETS_FILE: read_targets}
+_CHECKS: Mapping[str, Callable[[bytes], object]] = {
+    FREEZE_FILE: read_freeze,
+    ROLLOUTS_FILE: read_rollouts,
+    TARGETS_FILE: read_targets,
+}
 
 
 @dataclass(frozen=True, slots=True)

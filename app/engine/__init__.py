@@ -13,9 +13,10 @@ from app.engine.history_keeper import HistoryKeeper
 from app.engine.installer import Installer
 from app.engine.instances import Instance, Instances, totals
 from app.engine.loader import Loader, Trees
-from app.engine.problems import Problem, Problems
+from app.engine.problems import Problem, Problems, bad_head
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
+from app.engine.rollouts import Rollouts
 from app.engine.schemas import Blobs, SchemaProblem, Schemas
 from app.engine.secret_watch import SecretWatch
 from app.engine.sources_in import SourceReader
@@ -50,6 +51,7 @@ __all__ = [
     "ReadRequest",
     "Resolution",
     "Resolver",
+    "Rollouts",
     "SchemaProblem",
     "Schemas",
     "SecretReader",
@@ -64,6 +66,7 @@ __all__ = [
     "Trees",
     "Versions",
     "World",
+    "bad_head",
     "changes",
     "cursor_of",
     "flat_document",

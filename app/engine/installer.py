@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from app.effective.rollouts import Rollout
 from app.engine.engine import ConfigEngine
 from app.engine.loader import Trees
 from app.engine.touched import Found, Touched, concerns_all, in_slices, looking
@@ -26,8 +27,8 @@ BEHIND_SECONDS = 2.0
 
 class Installer:
     """`follow` is one unit of work, called by one thread at a time. `touched` finds what a move changes; `on_behind`
-    asks for a fetch, and is told the highest shared rev that was installed here; `prepare` writes beforehand what
-    followers will be told of a target."""
+    asks for a fetch, and is told the highest shared rev that was installed here; `rollouts` reads those of a
+    world; `prepare` writes beforehand what followers will be told of a target."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Installer:
         heads: HeadsFile,
         *,
         touched: Touched,
+        rollouts: Callable[[World], tuple[Rollout, ...]],
         prepare: Callable[[World, Target, Found | None], None],
         on_behind: Callable[[Rev | None], object],
         on_installed: Callable[[World, float, int], None],
@@ -50,6 +52,7 @@ class Installer:
         self._store = store
         self._heads = heads
         self._touched = touched
+        self._rollouts = rollouts
         self._prepare = prepare
         self._on_behind = on_behind
         self._on_installed = on_installed
@@ -81,6 +84,7 @@ class Installer:
             if self._same(former, world):
                 return False
         started = time.perf_counter()
+        world = replace(world, rollouts=self._rollouts(world))
         with span("config.push", **{"config.rev": str(world.rev)}):
             woken = self._install(former, world)
         seconds = time.perf_counter() - started

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.cache import LocalCache
 from app.engine.world import Head, World
 from app.errors import RepositoryUnavailable, UnknownLabel, UnknownTarget
-from app.model import COMMIT, RefKind, Target
+from app.model import CANDIDATE, COMMIT, RefKind, Target
 from app.repository import GitConfigBackend
 
 
@@ -36,7 +36,7 @@ class Targets:
         head = self.head(world, label)
         if at is not None:
             head = self._stood_at(world, head, at)
-        return head, Target(service, envs, head.label)
+        return head, Target(service, envs, _name(label, head))
 
     def is_protected(self, world: World, head: Head) -> bool:
         """The label policy: else whoever can push a branch could read production's secrets."""
@@ -58,7 +58,7 @@ class Targets:
     def head(self, world: World, label: str | None) -> Head:
         """Where a branch, tag or reachable commit stands. Raises UnknownLabel, RepositoryUnavailable."""
         name = world.default_label if label is None else label
-        head = world.heads.get(name)
+        head = world.stands(name)
         if head is not None:
             return head
         if label is None:  # never 404: a client would take that for "no configuration here", and start without
@@ -95,3 +95,9 @@ class Targets:
             known = self._repository.is_ancestor(commit, tip)
             self._ancestors.put((commit, tip), known)
         return known
+
+
+def _name(label: str | None, head: Head) -> str:
+    """The label of a target that stands at `head`; a candidate's, for as long as it is given, names both."""
+    given = label is not None and CANDIDATE in label and label.partition(CANDIDATE)[2] == head.label
+    return label if given and label is not None else head.label

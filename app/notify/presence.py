@@ -43,6 +43,10 @@ class Connection:
         return {"v": 1, **{name: getattr(self, name) for name in names}, "topics": list(self.topics)}
 
 
+#: (topic, instance, ack)
+OnRejected = Callable[[str, str | None, Ack], None]
+
+
 class PresenceStore(Protocol):
     """Keeps the records of all workers. Never raises: presence is for looking at, not for serving."""
 
@@ -183,11 +187,14 @@ class Presence:
         per_subject: int,
         flush_seconds: float = 1.0,
         lease_seconds: float = LEASE_SECONDS,
+        on_rejected: OnRejected = lambda _topic, _instance, _ack: None,
     ) -> None:
         """`per_instance`, `per_subject`: streams that one client may hold over all workers; 0 for any number.
 
-        Records and leases end after `lease_seconds`, and are renewed three times as often.
+        Records and leases end after `lease_seconds`, and are renewed three times as often. `on_rejected` is told which
+        instance has not taken what of a topic, and must not block.
         """
+        self._on_rejected = on_rejected
         self._store = store
         self._leases = leases
         self._limits = {"instance": per_instance, "subject": per_subject}
@@ -246,6 +253,7 @@ class Presence:
         if known is not None and ack.topic in known.topics:
             known.acks[ack.topic] = _after(known.acks.get(ack.topic), _said(ack))
             self._touch(connection)
+            self._tell(known.instance, ack)
 
     def acknowledge_for(self, connection: str, subject: str, ack: Ack) -> bool:
         """The same, said beside the stream (SSE) and perhaps to another worker. False unless the subject's own."""
@@ -253,6 +261,7 @@ class Presence:
         if record is None or record["subject"] != subject or ack.topic not in record["topics"]:
             return False
         self._store.acknowledge(connection, ack.topic, _said(ack))
+        self._tell(record.get("instance"), ack)
         return True
 
     def depart(self, connection: str) -> None:
@@ -290,6 +299,10 @@ class Presence:
             return False
         connection.leases.append(lease)
         return True
+
+    def _tell(self, instance: str | None, ack: Ack) -> None:
+        if ack.status == "rejected":
+            self._on_rejected(ack.topic, instance, ack)
 
     def _touch(self, connection: str) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from app.repository.history import HistoryFile
 from app.repository.lock import MirrorLock
 from app.repository.past import Past, past_of
 from app.repository.probe import Remote, look_at
+from app.repository.signatures import Signature
 from app.repository.snapshots import Snapshots
 from app.repository.writer import Author, Draft, GitWriter, NewFile
 
@@ -29,6 +30,7 @@ __all__ = [
     "Past",
     "PushUncertain",
     "Remote",
+    "Signature",
     "Snapshots",
     "look_at",
     "past_of",

@@ -1,0 +1,71 @@
+"""Whether commits were signed, and by whom: Git's own check of SSH signatures against a file of allowed signers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.cache import LocalCache
+from app.model import COMMIT
+from app.repository.commands import Commands
+from app.repository.errors import GitFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """`state` is Git's %G?: G is good and by `signer`, U good and by a key that is none of theirs, B bad, E one that
+    cannot be checked."""
+
+    state: str
+    signer: str | None = None
+
+
+class Signatures:
+    """Thread-safe. `allowed` is a file as ssh-keygen(1) has it, ALLOWED SIGNERS, read again when it has changed.
+
+    OpenPGP and X.509 signatures are not checked: whose keyring would it be.
+    """
+
+    def __init__(self, commands: Commands, allowed: Path) -> None:
+        self._commands = commands
+        self._allowed = allowed
+        self._known: LocalCache[tuple[str, int], Signature] = LocalCache(10_000)
+
+    def of(self, commits: Iterable[str]) -> dict[str, Signature]:
+        """Of commits that have a signature. Starts processes for those that were not looked at yet.
+
+        What cannot be checked now is E, and is looked at again.
+        """
+        try:
+            version = self._allowed.stat().st_mtime_ns
+        except OSError:
+            return dict.fromkeys(commits, Signature("E"))
+        wanted = list(dict.fromkeys(commits))
+        missing = [each for each in wanted if COMMIT.fullmatch(each) and self._known.get((each, version)) is None]
+        for commit, signature in self._looked_at(missing).items():
+            self._known.put((commit, version), signature)
+        return {each: self._known.get((each, version)) or Signature("E") for each in wanted}
+
+    def _looked_at(self, commits: list[str]) -> dict[str, Signature]:
+        if not commits:
+            return {}
+        config = {
+            "gpg.ssh.allowedSignersFile": str(self._allowed.absolute()),
+            "gpg.program": "false",
+            "gpg.x509.program": "false",
+        }
+        switches = [part for name, value in config.items() for part in ("-c", f"{name}={value}")]
+        question = "\n".join([*commits, ""]).encode("ascii")
+        try:
+            done = self._commands.local(
+                *switches, "log", "--stdin", "--no-walk=unsorted", "--format=%H %G? %GS", stdin=question
+            )
+        except GitFailed:
+            return {}
+        return dict(_read(line) for line in done.output.decode("utf-8", "replace").splitlines() if line)
+
+
+def _read(line: str) -> tuple[str, Signature]:
+    commit, state, signer = line.split(" ", 2)
+    return commit, Signature("E" if state == "N" else state, signer if state == "G" and signer else None)
