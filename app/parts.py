@@ -21,12 +21,12 @@ class MeasuredBackend:
         self._backend = backend
         self._observe = observe
 
-    def read(self, path: SecretPath, version: int | None) -> tuple[Mapping[str, Json], int]:
+    def read(self, path: SecretPath, version: int | None, service: str | None = None) -> tuple[Mapping[str, Json], int]:
         started = time.perf_counter()
         outcome = "unavailable"
         try:
             with span("vault.read"):
-                answer = self._backend.read(path, version)
+                answer = self._backend.read(path, version, service)
             outcome = "ok"
             return answer
         except SecretDenied:

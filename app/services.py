@@ -97,11 +97,9 @@ from app.repository import GitConfigBackend, GitCredentials, MirrorLock
 from app.scheduler import Outcome as PullOutcome
 from app.scheduler import Scheduler
 from app.secrets import (
-    AppRole,
     Breaker,
     Cipher,
     Known,
-    Mount,
     NoSecretBackend,
     PathPolicy,
     SecretBackend,
@@ -112,6 +110,7 @@ from app.secrets import (
 from app.server_key import derive, load_server_key
 from app.settings import Settings
 from app.streams import Listener, Looks, StreamLimits, StreamLoop, StreamPolicy
+from app.vault_setup import new_backend
 
 log = structlog.get_logger(__name__)
 
@@ -342,25 +341,8 @@ class Services:
 
     @cached_property
     def vault(self) -> VaultSecretBackend | None:
-        settings, timings = self.settings, self.timings
-        if settings.vault_addr is None or settings.vault_role_id is None:
-            return None
-        role = AppRole(
-            settings.vault_role_id,
-            secret_id=settings.vault_secret_id,
-            secret_id_file=str(settings.vault_secret_id_file) if settings.vault_secret_id_file else None,
-            wrapped=settings.vault_secret_id_wrapped,
-            mount=settings.vault_auth_mount,
-        )
-        return VaultSecretBackend(
-            settings.vault_addr,
-            auth=role,
-            mounts={alias: Mount(path, version) for alias, (path, version) in settings.vault_mounts.items()},
-            namespace=settings.vault_namespace,
-            ca_file=str(settings.vault_cacert) if settings.vault_cacert else None,
-            timeouts=(timings.vault_connect, timings.vault_read),
-            on_event=self._on_vault_event,
-        )
+        address = self.settings.vault_addr
+        return None if address is None else new_backend(self.settings, address, self._on_vault_event)
 
     @cached_property
     def secret_backend(self) -> SecretBackend:
@@ -376,6 +358,7 @@ class Services:
             grace=self.settings.secret_grace_seconds,
             digest_key=derive(self.key, "secret digest"),
             breaker=Breaker(open_seconds=self.timings.breaker_open),
+            per_service=self.settings.vault_service_token_role is not None,
         )
 
     @cached_property

@@ -97,13 +97,17 @@ class Settings:
     bind: str = "0.0.0.0:8000"
     workers: int = 1
     vault_addr: str | None = None
-    vault_auth_mount: str = "approle"
+    vault_auth_method: str = "approle"
+    vault_auth_mount: str | None = None
+    vault_role: str | None = None
+    vault_jwt_file: Path | None = None
     vault_role_id: str | None = None
     vault_secret_id: str | None = field(default=None, repr=False)
     vault_secret_id_file: Path | None = None
     vault_secret_id_wrapped: bool = False
     vault_namespace: str | None = None
     vault_cacert: Path | None = None
+    vault_service_token_role: str | None = None
     vault_mounts: Mapping[str, tuple[str, int]] = field(default_factory=lambda: {"kv": ("secret", 2)})
     secret_paths: tuple[str, ...] = SECRET_PATHS
     secret_labels: tuple[str, ...] = ()
@@ -214,15 +218,14 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
         count = settings.workers
         yield _among(("workers", "redis_url"), f"{{0}}={count} needs {{1}}; without it everything runs in one worker")
     if settings.vault_addr:
-        if not settings.vault_role_id:
-            yield _among(("vault_role_id", "vault_addr"), "{0} is required with {1}")
-        if (settings.vault_secret_id is None) == (settings.vault_secret_id_file is None):
-            login = ("vault_secret_id", "vault_secret_id_file", "vault_addr")
-            yield _among(login, "set one of {0}, {1} with {2}")
+        yield from _login_contradictions(settings)
     if settings.secret_sources and not settings.vault_addr:
         yield _among(("secret_sources", "vault_addr"), "{0} needs {1}")
     for alias in sorted(SecretSources(settings.secret_sources).aliases - settings.vault_mounts.keys()):
         yield _among(("secret_sources", "vault_mounts"), f"{{0}}: {alias!r} is none of {{1}}")
+    if settings.secret_sources and settings.vault_service_token_role:
+        names = ("secret_sources", "vault_service_token_role")
+        yield _among(names, "{0} and {1} exclude each other: whole documents are read by the server itself")
     if settings.vault_secret_id_wrapped and settings.workers > 1:
         names = ("vault_secret_id_wrapped", "workers")
         yield _among(names, "{0} needs {1}=1: a wrapping token opens once, for one worker")
@@ -241,6 +244,25 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
     for name in ("poll_seconds", "git_timeout_seconds", "git_clone_timeout_seconds", "secret_watch_seconds"):
         if getattr(settings, name) <= 0:
             yield _among((name,), "{0} must be more than 0")
+
+
+def _login_contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
+    """What each way of logging in to Vault needs, and what is none of its own."""
+    by_secret = ("vault_role_id", "vault_secret_id", "vault_secret_id_file", "vault_secret_id_wrapped")
+    by_token = ("vault_role", "vault_jwt_file")
+    method = settings.vault_auth_method
+    if method == "approle":
+        if not settings.vault_role_id:
+            yield _among(("vault_role_id", "vault_addr"), "{0} is required with {1}")
+        if (settings.vault_secret_id is None) == (settings.vault_secret_id_file is None):
+            yield _among((*by_secret[1:3], "vault_addr"), "set one of {0}, {1} with {2}")
+    elif not settings.vault_role:
+        yield _among(("vault_role", "vault_auth_method"), f"{{0}} is required with {{1}}={method}")
+    if method == "jwt" and settings.vault_jwt_file is None:
+        yield _among(("vault_jwt_file", "vault_auth_method"), "{0} is required with {1}=jwt")
+    for name in by_token if method == "approle" else by_secret:
+        if getattr(settings, name):
+            yield _among((name, "vault_auth_method"), f"{{0}} means nothing with {{1}}={method}")
 
 
 def _among(names: Sequence[str], text: str) -> tuple[frozenset[str], str]:
@@ -321,6 +343,13 @@ def _readable_file(text: str) -> Path:
     if not os.access(path, os.R_OK) or not path.is_file():
         raise ValueError("no such file, or it is not readable")
     return path
+
+
+def _vault_path(text: str) -> str:
+    """A mount or a name in Vault."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", text):
+        raise ValueError("is not a path in Vault")
+    return text
 
 
 def _mounts(text: str) -> dict[str, tuple[str, int]]:
@@ -429,13 +458,17 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "bind": _bind,
     "workers": _count,
     "vault_addr": _http_url,
-    "vault_auth_mount": _text,
+    "vault_auth_method": _one_of("approle", "jwt", "kubernetes"),
+    "vault_auth_mount": _vault_path,
+    "vault_role": _text,
+    "vault_jwt_file": Path,
     "vault_role_id": _text,
     "vault_secret_id": _text,
     "vault_secret_id_file": Path,
     "vault_secret_id_wrapped": _flag,
     "vault_namespace": _text,
     "vault_cacert": _readable_file,
+    "vault_service_token_role": _vault_path,
     "vault_mounts": _mounts,
     "secret_paths": _listed,
     "secret_labels": _labels,
