@@ -23,6 +23,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
 
     from app.blueprints import (
         admin,
+        attempts,
         audit,
         changes,
         config,
@@ -37,6 +38,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         http,
         overview,
         problems,
+        proxies,
         spring,
         spring_encryption,
         spring_monitor,
@@ -54,10 +56,13 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.url_map.merge_slashes = False  # `//` is 404, not a redirect to another path than was authorised
     app.extensions["config_server"] = services
+    if settings.trusted_proxies:
+        app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     problems.install(app)
     http.install(app, services.audit, services.metrics, log_one_of=settings.log_reads_one_of)
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
+    attempts.install(app, services.attempts)
     dialect = spring.dialect_of(settings.spring_prefix, settings.repo_url, settings.token_headers)
     spring_shape.install(app, dialect.prefix)
     guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics), dialect.token_headers)
@@ -67,7 +72,13 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.register_blueprint(tickets.blueprint(services.tickets, services.presence))
     app.register_blueprint(
         admin.blueprint(
-            services.engine, services.hint, services.new_heads, services.record, services.revoke, patience=20
+            services.engine,
+            services.hint,
+            services.new_heads,
+            services.record,
+            services.revoke,
+            services.issuers,
+            patience=20,
         )
     )
     app.register_blueprint(changes.blueprint(operating.changes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,20 @@ main.add_command(doctor)
 
 @main.command()
 def check() -> None:
-    """Read the settings from the environment; say everything that is wrong with them."""
-    _settings()
+    """Read the settings from the environment, and the files about tokens; say everything that is wrong with them."""
+    from app.access import IssuersError, RbacError, load_rbac
+    from app.issuer_profiles import issuer_profiles
+
+    settings = _settings()
+    try:
+        issuer_profiles(settings)
+    except IssuersError as wrong:
+        raise click.ClickException(_told("CONFIG_SERVER_ISSUERS_FILE", wrong.problems)) from wrong
+    try:
+        if settings.rbac_file:
+            load_rbac(settings.rbac_file)
+    except RbacError as wrong:
+        raise click.ClickException(_told("CONFIG_SERVER_RBAC_FILE", wrong.problems)) from wrong
 
 
 @main.command()
@@ -99,6 +112,10 @@ def verify(directories: tuple[Path, ...], archived: bool) -> None:
         click.echo(f"{name}: {verdict.records} records, {_state(verdict)}")
     if not all(verdict.intact for verdict in verdicts.values()):
         raise SystemExit(1)
+
+
+def _told(name: str, problems: Sequence[str]) -> str:
+    return f"{name}:\n" + "\n".join(f"  - {problem}" for problem in problems)
 
 
 @main.group()

@@ -80,7 +80,7 @@ def _identity(bind: str, data_dir: Path) -> tuple[str | None, Mapping[str, Any]]
     """A token for development and the settings that verify it; neither where the environment names an issuer."""
     from app.development import AUDIENCE, ISSUER, is_loopback, new_development
 
-    if any(name.startswith("CONFIG_SERVER_JWT_") for name in os.environ):
+    if any(name.startswith(("CONFIG_SERVER_JWT_", "CONFIG_SERVER_ISSUERS_FILE")) for name in os.environ):
         return None, {}
     if not is_loopback(bind):
         named = "CONFIG_SERVER_JWT_ISSUER, _JWT_AUDIENCE and one of _JWT_JWKS_URL, _JWT_PUBLIC_KEY_FILE, _JWT_DISCOVERY"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import structlog
@@ -14,8 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from app.access import (
     Access,
+    FailedAttempts,
     FileKeys,
     Issuer,
+    IssuerProfile,
     Issuers,
     JwksKeys,
     Keys,
@@ -25,6 +27,7 @@ from app.access import (
     Revocations,
     Tickets,
     TokenVerifier,
+    fetch_document,
     load_rbac,
 )
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
@@ -41,6 +44,7 @@ from app.effective import (
 )
 from app.engine import (
     ConfigEngine,
+    EveryHead,
     HistoryKeeper,
     Installer,
     Loader,
@@ -62,12 +66,15 @@ from app.engine import (
     Touched,
     Trees,
     Versions,
+    VouchedHeads,
+    Vouching,
     World,
     cursor_of,
     looking,
 )
 from app.errors import BadConfiguration, SettingsError
 from app.follower import Follower
+from app.issuer_profiles import issuer_profiles
 from app.model import Principal, RefKind, SecretPath, Stale, StaleReason, Target, View
 from app.notify import (
     Bus,
@@ -92,7 +99,7 @@ from app.notify import (
 )
 from app.observability import Behalf, Health, Metrics, current_request, start_traces
 from app.operating import Operating
-from app.parts import MeasuredBackend, parts_of
+from app.parts import MeasuredBackend, parts_of, signatures_part
 from app.repository import GitConfigBackend, GitCredentials, MirrorLock
 from app.scheduler import Outcome as PullOutcome
 from app.scheduler import Scheduler
@@ -215,11 +222,10 @@ class Services:
         self.bus.hint()
         return number
 
-    def revoke(self, kind: str, issuer: str | None, value: str) -> None:
+    def revoke(self, kind: str, issuer: str, value: str) -> None:
         """Refuse a token (jti) or subject (sub) for as long as a token may live."""
-        settings = self.settings
-        until = time.time() + settings.jwt_max_lifetime_seconds + settings.jwt_leeway_seconds
-        self.revocations.revoke(kind, issuer or settings.jwt_issuer, value, until)
+        named = self.issuers.named(issuer)
+        self.revocations.revoke(kind, named.issuer, value, time.time() + named.max_lifetime + named.leeway)
         self.bus.moved()
 
     def record(self, event: AuditEvent) -> None:
@@ -309,6 +315,10 @@ class Services:
         )
 
     @cached_property
+    def vouching(self) -> Vouching:
+        return VouchedHeads(self.repository) if self.settings.require_signed_commits else EveryHead()
+
+    @cached_property
     def trees(self) -> Trees:
         return Trees(self.repository, self.schemas, self.layout.starred)
 
@@ -396,7 +406,12 @@ class Services:
 
     @cached_property
     def targets(self) -> Targets:
-        return Targets(self.repository, envs=self.envs, secret_labels=self.settings.secret_labels)
+        return Targets(
+            self.repository,
+            envs=self.envs,
+            secret_labels=self.settings.secret_labels,
+            served_only=self.settings.require_signed_commits,
+        )
 
     @cached_property
     def envs(self) -> tuple[str, ...]:
@@ -494,6 +509,7 @@ class Services:
             on_behind=self.hints.give,
             on_installed=self._on_installed,
             on_rotated=self._on_rotated,
+            vouching=self.vouching,
         )
 
     @cached_property
@@ -513,6 +529,7 @@ class Services:
             on_history=self._on_history,
             on_fetched=self._on_fetched,
             installed=lambda: cursor_of(self.engine.world) if self.engine.installed else None,
+            vouching=self.vouching,
         )
 
     @cached_property
@@ -558,19 +575,7 @@ class Services:
 
     @cached_property
     def issuers(self) -> Issuers:
-        settings = self.settings
-        issuer = Issuer(
-            settings.jwt_issuer,
-            frozenset(settings.jwt_audience),
-            settings.jwt_algorithms,
-            self._signing_keys(),
-            permission_claims=settings.jwt_permission_claims,
-            service_claim=settings.service_claim,
-            env_claim=settings.env_claim,
-            leeway=settings.jwt_leeway_seconds,
-            max_lifetime=settings.jwt_max_lifetime_seconds,
-        )
-        return Issuers([issuer])
+        return Issuers([self._issuer(profile) for profile in issuer_profiles(self.settings)])
 
     @cached_property
     def access(self) -> Access:
@@ -584,6 +589,10 @@ class Services:
         return Revocations(
             self.settings.data_dir / "revocations.json", self.link, on_change=self.notifier.wake_everyone
         )
+
+    @cached_property
+    def attempts(self) -> FailedAttempts:
+        return FailedAttempts(self.link, limit=self.settings.auth_failures_per_minute)
 
     @cached_property
     def tickets(self) -> Tickets:
@@ -654,18 +663,34 @@ class Services:
         health = Health(lambda: self.engine.ready and not self.notifier.draining, time.time)
         secrets = self.secrets if self.vault is not None else None
         parts = parts_of(self.engine, lambda: len(self.held_back()), secrets, self.link, self.issuers, self.trail)
+        if self.settings.require_signed_commits:
+            parts = {**parts, "signatures": lambda: signatures_part(self.new_heads())}
         for name, probe in parts.items():
             health.register(name, probe)
         return health
 
-    def _signing_keys(self) -> Keys:
-        settings, timings = self.settings, self.timings
-        if settings.jwt_public_key_file is not None:
-            return FileKeys(settings.jwt_public_key_file, algorithms=settings.jwt_algorithms)
+    def _issuer(self, profile: IssuerProfile) -> Issuer:
+        return Issuer(
+            profile.issuer,
+            frozenset(profile.audience),
+            profile.algorithms,
+            self._signing_keys(profile),
+            permission_claims=profile.permission_claims,
+            service_claim=profile.service_claim,
+            env_claim=profile.env_claim,
+            leeway=profile.leeway_seconds,
+            max_lifetime=profile.max_lifetime_seconds,
+        )
+
+    def _signing_keys(self, profile: IssuerProfile) -> Keys:
+        timings = self.timings
+        if profile.public_key_file is not None:
+            return FileKeys(profile.public_key_file, algorithms=profile.algorithms)
         return JwksKeys(
-            settings.jwt_jwks_url,
-            issuer=settings.jwt_issuer if settings.jwt_discovery else None,
-            algorithms=settings.jwt_algorithms,
+            profile.jwks_url,
+            issuer=profile.issuer if profile.discovery else None,
+            algorithms=profile.algorithms,
+            fetch=partial(fetch_document, ca_file=profile.ca_file, token_file=profile.token_file),
             refresh_seconds=timings.keys_refresh,
             min_interval=timings.keys_min_interval,
             keep_seconds=timings.keys_keep,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from dataclasses import fields as dataclass_fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -69,8 +70,8 @@ class Settings:
     """One server's settings; the names are those of the environment in lower case. See docs/settings.md."""
 
     repo_url: str
-    jwt_issuer: str
-    jwt_audience: tuple[str, ...]
+    jwt_issuer: str | None = None
+    jwt_audience: tuple[str, ...] = ()
     default_label: str | None = None
     envs: tuple[str, ...] = ()
     search_paths: tuple[str, ...] = ("",)
@@ -89,6 +90,7 @@ class Settings:
     git_allowed_signers_file: Path | None = None
     git_timeout_seconds: float = 10.0
     git_clone_timeout_seconds: float = 600.0
+    require_signed_commits: bool = False
     git_write: bool = False
     git_write_username: str | None = None
     git_write_password_file: Path | None = None
@@ -123,12 +125,15 @@ class Settings:
     jwt_algorithms: tuple[str, ...] = ("RS256", "ES256")
     jwt_leeway_seconds: float = 30.0
     jwt_max_lifetime_seconds: float = 86_400.0
+    issuers_file: Path | None = None
     jwt_permission_claims: tuple[str, ...] = ("scope", "scp", "permissions", "roles")
     service_claim: str = "service"
     env_claim: str | None = None
     unscoped_read: bool = False
     rbac_file: Path | None = None
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    auth_failures_per_minute: int = 100
     spring_prefix: str = "/spring"
     token_headers: tuple[str, ...] = ()
     continue_on_missing_label: bool = False
@@ -206,9 +211,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
 
 def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
     """Problems that only show when settings are looked at together: which, and what is wrong."""
-    keys = ("jwt_jwks_url", "jwt_public_key_file", "jwt_discovery")
-    if sum(bool(getattr(settings, name)) for name in keys) != 1:
-        yield _among(keys, "set exactly one of {0}, {1}, {2}=true")
+    yield from _issuer_contradictions(settings)
     for env in settings.envs:
         if any(env.endswith(f"-{other}") for other in (*settings.envs, DEFAULT_ENV)):
             yield _among(("envs",), f"{{0}}: {env} ends like another env, so two services would share a file")
@@ -241,9 +244,30 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
         yield _among(("git_write", *own), "{0}=true lets the credentials for reading write; unset it, or {1}, {2}, {3}")
     if settings.git_write_username and not settings.git_write_password_file:
         yield _among(own[:2], "{0} needs {1}")
+    signed = ("require_signed_commits", "git_allowed_signers_file")
+    if settings.require_signed_commits and not settings.git_allowed_signers_file:
+        yield _among(signed, "{1} is required with {0}=true")
+    if settings.require_signed_commits and (settings.git_write or any(getattr(settings, name) for name in own)):
+        yield _among(
+            (*signed, "git_write", *own), "{0}=true: the server's own commits are not signed; unset {2}, {3}, {4}, {5}"
+        )
     for name in ("poll_seconds", "git_timeout_seconds", "git_clone_timeout_seconds", "secret_watch_seconds"):
         if getattr(settings, name) <= 0:
             yield _among((name,), "{0} must be more than 0")
+
+
+def _issuer_contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
+    """One issuer by settings, or a file with any number."""
+    keys = ("jwt_jwks_url", "jwt_public_key_file", "jwt_discovery")
+    names = ("jwt_issuer", "jwt_audience")
+    if settings.issuers_file:
+        for name in (*names, *keys):
+            if getattr(settings, name):
+                yield _among((name, "issuers_file"), "{0} belongs into {1}; unset it")
+        return
+    yield from (_among((name,), "{0} is required") for name in names if not getattr(settings, name))
+    if sum(bool(getattr(settings, name)) for name in keys) != 1:
+        yield _among(keys, "set exactly one of {0}, {1}, {2}=true")
 
 
 def _login_contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
@@ -403,6 +427,14 @@ def _limit(text: str) -> int:
     return 0 if text == "0" else _count(text)
 
 
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks; one that stands for everybody trusts nobody's word."""
+    networks = tuple(ip_network(part) for part in _listed(text))
+    if any(network.prefixlen == 0 for network in networks):
+        raise ValueError("must not hold a network of all addresses")
+    return networks
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text.lower() not in choices:
@@ -424,7 +456,7 @@ _number: Callable[[str], float] = fields.Float(allow_nan=False, validate=Range(m
 _flag: Callable[[str], bool] = fields.Boolean().deserialize
 
 ASYMMETRIC = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
-REQUIRED = frozenset({"repo_url", "jwt_issuer", "jwt_audience"})
+REQUIRED = frozenset({"repo_url"})
 
 #: What config/gunicorn.conf.py tells its workers; no settings of an operator's.
 HANDED_DOWN = frozenset({"worker_slot", "metrics_owner"})
@@ -450,6 +482,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "git_allowed_signers_file": _readable_file,
     "git_timeout_seconds": _number,
     "git_clone_timeout_seconds": _number,
+    "require_signed_commits": _flag,
     "git_write": _flag,
     "git_write_username": _text,
     "git_write_password_file": _readable_file,
@@ -486,12 +519,15 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "jwt_algorithms": _algorithms,
     "jwt_leeway_seconds": _number,
     "jwt_max_lifetime_seconds": _number,
+    "issuers_file": _readable_file,
     "jwt_permission_claims": _some,
     "service_claim": _text,
     "env_claim": _text,
     "unscoped_read": _flag,
     "rbac_file": _readable_file,
     "allowed_origins": _listed,
+    "trusted_proxies": _networks,
+    "auth_failures_per_minute": _limit,
     "spring_prefix": _spring_prefix,
     "token_headers": _header_names,
     "continue_on_missing_label": _flag,

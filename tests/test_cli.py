@@ -49,6 +49,15 @@ def test_the_command_line_does_not_wait_for_the_imports_of_a_server() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_check_looks_into_the_files_about_tokens(tmp_path: Path) -> None:
+    (tmp_path / "issuers.toml").write_text("[[issuer]]\nissuer = 'https://a.example'\nmisspelt = 1\n")
+    done = run("check", REPO_URL="https://x/y.git", ISSUERS_FILE=str(tmp_path / "issuers.toml"))
+    assert done.returncode == 1
+    for told in ("ISSUERS_FILE", "issuer 1: audience", "issuer 1: misspelt", "exactly one of jwks_url"):
+        assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_verify_proves_a_trail_and_finds_an_edited_line(tmp_path: Path) -> None:
     trail = AuditTrail(tmp_path, chain="worker-0", clock=lambda: 1_700_000_000.0)
     trail.start()

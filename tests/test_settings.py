@@ -89,6 +89,21 @@ def test_missing_wrong_unknown_and_contradicting_settings_are_listed_at_once() -
     ]
 
 
+def test_a_file_of_issuers_stands_in_place_of_one_issuer(tmp_path: Path) -> None:
+    (tmp_path / "issuers.toml").write_text("")
+    file = {PREFIX + "REPO_URL": "x", PREFIX + "ISSUERS_FILE": str(tmp_path / "issuers.toml")}
+    assert Settings.from_env(file).jwt_issuer is None
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env(file | {PREFIX + "JWT_ISSUER": "https://a.example", PREFIX + "JWT_DISCOVERY": "true"})
+    assert len(refused.value.problems) == 2
+    assert all("belongs into CONFIG_SERVER_ISSUERS_FILE" in problem for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "proxy.example.org", "10.0.0.1/8"])
+def test_a_trusted_proxy_is_a_network_and_not_everybody(text: str) -> None:
+    assert problems({"TRUSTED_PROXIES": text})
+
+
 def test_a_setting_that_cannot_be_read_is_told_once_and_not_as_a_contradiction_too() -> None:
     assert len(problems({"JWT_JWKS_URL": "nonsense"})) == 1
     assert len(problems({"REDIS_URL": "nonsense", "WORKERS": "4"})) == 1

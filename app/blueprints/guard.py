@@ -122,6 +122,7 @@ class Guard:
         g.has_token = header is not None
         if request.blueprint == "spring":
             others = [request.headers.get(name) for name in self.token_headers]
+            g.has_token = g.has_token or any(others)
             return self.access.verifier.verify(any_token(header, others, basic=request.method in {"GET", "HEAD"}))
         return self.access.verifier.verify(bearer_token(header))
 

@@ -39,7 +39,7 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics, *, log_one_of: 
 
     def deny(status: int) -> None:
         principal = g.get("principal")
-        metrics.count_denial("unauthenticated" if status == 401 else "forbidden")
+        metrics.count_denial("forbidden" if status == 403 else "unauthenticated")
         audit.denied(
             AuditEvent(
                 f"{request.method} {route(request)}",
@@ -65,7 +65,7 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics, *, log_one_of: 
     def after(response: Response) -> Response:
         if "tell_trace" in g:
             g.tell_trace(response.status_code)
-        if response.status_code in {401, 403}:
+        if response.status_code in {401, 403} or g.get("too_many_attempts"):
             deny(response.status_code)
         for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)

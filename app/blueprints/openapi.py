@@ -240,7 +240,10 @@ def _failures(operation: Operation, denials: Iterable[type[ConfigServerError]], 
     `spring`: in the shape of Spring's errors, or its own words.
     """
     told: dict[int, dict[str, str]] = {}
-    for error in dict.fromkeys((*operation.fails, *denials)):
+    fails = dict.fromkeys((*operation.fails, *denials))
+    if errors.Unauthenticated in fails:  # what it becomes when there are too many
+        fails[errors.TooManyAttempts] = None
+    for error in fails:
         told.setdefault(_status(error), {})[_kind(error)] = _meaning(error)
     for status, kind, meaning in operation.http_fails:
         told.setdefault(status, {})[kind] = meaning

@@ -245,7 +245,10 @@ class RevocationBody(Schema):
         required=True, validate=validate.OneOf(["jti", "sub"]), metadata={"description": "One token, or a subject."}
     )
     value = fields.String(required=True, validate=validate.Length(1, 255))
-    issuer = fields.String(validate=validate.Length(1, 1024), metadata={"description": "JWT_ISSUER if absent."})
+    issuer = fields.String(
+        validate=validate.Length(1, 1024),
+        metadata={"description": "Whose token or subject; needed if several issuers are trusted."},
+    )
 
 
 class TextBody(Schema):

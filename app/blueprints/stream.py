@@ -165,8 +165,14 @@ class _Place:
 
     def _take(self, instance: str | None) -> None:
         listener, presence = self._listener, self._policy.presence
+        principal = listener.principal
         known = Connection(
-            listener.connection, self._transport, listener.principal.subject, listener.address, now_text()
+            listener.connection,
+            self._transport,
+            principal.subject,
+            listener.address,
+            now_text(),
+            issuer=principal.issuer,
         )
         joined = self._policy.engine.notifier.join(self._subscriber)
         if joined and presence.arrive(known, instance):

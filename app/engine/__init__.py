@@ -26,6 +26,7 @@ from app.engine.spring_loader import SpringLoader
 from app.engine.targets import Targets
 from app.engine.touched import Touched, looking
 from app.engine.vault_in import SecretReader, Versions
+from app.engine.vouched import EveryHead, VouchedHeads, Vouching
 from app.engine.world import Head, World, cursor_of
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ConfigEngine",
     "Current",
     "Environment",
+    "EveryHead",
     "FileAnswer",
     "Head",
     "History",
@@ -65,6 +67,8 @@ __all__ = [
     "Touched",
     "Trees",
     "Versions",
+    "VouchedHeads",
+    "Vouching",
     "World",
     "bad_head",
     "changes",

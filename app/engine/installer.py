@@ -10,6 +10,7 @@ from app.effective.rollouts import Rollout
 from app.engine.engine import ConfigEngine
 from app.engine.loader import Trees
 from app.engine.touched import Found, Touched, concerns_all, in_slices, looking
+from app.engine.vouched import EveryHead, Vouching
 from app.engine.world import World, world_of
 from app.errors import BusUnavailable, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
@@ -44,6 +45,7 @@ class Installer:
         on_behind: Callable[[Rev | None], object],
         on_installed: Callable[[World, float, int], None],
         on_rotated: Callable[[SecretPath, Known], None] = lambda _path, _known: None,
+        vouching: Vouching | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -57,6 +59,7 @@ class Installer:
         self._on_behind = on_behind
         self._on_installed = on_installed
         self._on_rotated = on_rotated
+        self._vouching = vouching or EveryHead()
         self._clock = clock
         self._asked_for: Rev | None = None
         self._seen: Rev | None = None
@@ -84,6 +87,7 @@ class Installer:
             if self._same(former, world):
                 return False
         started = time.perf_counter()
+        world = self._vouching.of(world)
         world = replace(world, rollouts=self._rollouts(world))
         with span("config.push", **{"config.rev": str(world.rev)}):
             woken = self._install(former, world)

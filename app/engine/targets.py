@@ -12,12 +12,23 @@ from app.repository import GitConfigBackend
 
 
 class Targets:
-    """Thread-safe. `envs` are the legal envs (empty: all); `secret_labels` are protected beside the default label."""
+    """Thread-safe. `envs` are the legal envs (empty: all); `secret_labels` are protected beside the default label.
 
-    def __init__(self, repository: GitConfigBackend, *, envs: Sequence[str], secret_labels: Sequence[str]) -> None:
+    `served_only`: a commit is asked for by its id only if a label that is served leads to it, else any of the mirror's.
+    """
+
+    def __init__(
+        self,
+        repository: GitConfigBackend,
+        *,
+        envs: Sequence[str],
+        secret_labels: Sequence[str],
+        served_only: bool = False,
+    ) -> None:
         self._repository = repository
         self._envs = frozenset(envs)
         self._secret_labels = tuple(secret_labels)
+        self._served_only = served_only
         # Reachability asks Git, so it is remembered per revision: a branch that goes takes its commits with it.
         self._reachable: LocalCache[tuple[str, str], bool] = LocalCache(1024)
         self._stood: LocalCache[tuple[str, int], str] = LocalCache(1024)
@@ -83,7 +94,9 @@ class Targets:
         key = (str(world.rev), commit)
         known = self._reachable.get(key)
         if known is None:
-            known = self._repository.reachable(commit)
+            known = self._repository.reachable(commit) and (
+                not self._served_only or any(self._is_ancestor(commit, head.commit) for head in world.heads.values())
+            )
             self._reachable.put(key, known)
         return known
 

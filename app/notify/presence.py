@@ -25,7 +25,10 @@ _AT_ONCE = 500
 
 @dataclass(slots=True)
 class Connection:
-    """One stream as an operator sees it. Changed by its own thread only."""
+    """One stream as an operator sees it. Changed by its own thread only.
+
+    `subject` is one of `issuer`'s: of several issuers each may have an "ada".
+    """
 
     id: str
     transport: str
@@ -37,9 +40,10 @@ class Connection:
     topics: tuple[str, ...] = ()
     acks: dict[str, dict[str, str]] = field(default_factory=dict)
     leases: list[Lease] = field(default_factory=list)
+    issuer: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        names = ("id", "transport", "subject", "address", "since", "instance", "version", "acks")
+        names = ("id", "transport", "issuer", "subject", "address", "since", "instance", "version", "acks")
         return {"v": 1, **{name: getattr(self, name) for name in names}, "topics": list(self.topics)}
 
 
@@ -222,7 +226,7 @@ class Presence:
         with self._lock:
             self._connections[connection.id] = connection
             self._changed.add(connection.id)
-        if self._lease(connection, "subject", connection.subject) and (
+        if self._lease(connection, "subject", f"{connection.issuer} {connection.subject}") and (
             instance is None or self.identify(connection.id, instance, None)
         ):
             return True
@@ -255,10 +259,12 @@ class Presence:
             self._touch(connection)
             self._tell(known.instance, ack)
 
-    def acknowledge_for(self, connection: str, subject: str, ack: Ack) -> bool:
+    def acknowledge_for(self, connection: str, subject: str, ack: Ack, *, issuer: str = "") -> bool:
         """The same, said beside the stream (SSE) and perhaps to another worker. False unless the subject's own."""
         record = self._store.find(connection)
-        if record is None or record["subject"] != subject or ack.topic not in record["topics"]:
+        if record is None or (record.get("issuer", ""), record["subject"]) != (issuer, subject):
+            return False
+        if ack.topic not in record["topics"]:
             return False
         self._store.acknowledge(connection, ack.topic, _said(ack))
         self._tell(record.get("instance"), ack)

@@ -146,6 +146,10 @@ class GitConfigBackend:
         """Author, committer's time and message. Raises ObjectLost when the mirror does not hold it."""
         return parse.commit(commit, self._reader.content(_checked(commit), "commit", limit=_COMMIT_LIMIT))
 
+    def is_verified(self, commit: str) -> bool:
+        """Whether one of the allowed signers has signed it; without a list of them nobody has. See Signatures."""
+        return self._signatures is not None and self.commit(commit).signed and self._signatures.is_good(commit)
+
     def signatures(self, commits: Sequence[Commit]) -> dict[str, Signature]:
         """Of those that are signed, by id; empty where no signers are known."""
         signed = [each.id for each in commits if each.signed]
@@ -191,6 +195,11 @@ class GitConfigBackend:
         arguments = ("rev-list", "--first-parent", f"--max-count={limit + 1}", "--stdin")
         touching = self._commands.local(*arguments, stdin=question).output.decode("ascii").split()
         return [found for found in touching if found != commit][:limit]
+
+    def first_parents_of(self, commit: str, *, limit: int) -> list[str]:
+        """At most `limit` commits before `commit` along first parents, newest first."""
+        arguments = ("rev-list", "--first-parent", f"--max-count={limit + 1}", _checked(commit))
+        return self._objects(commit, *arguments).decode("ascii").split()[1:]
 
     def line(self, commit: str, paths: Sequence[str], *, limit: int) -> list[Step]:
         """At most `limit` commits along first parents, `commit` itself too, that touch one of `paths`, newest first.

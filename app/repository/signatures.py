@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.cache import LocalCache
+from app.errors import RepositoryUnavailable
 from app.model import COMMIT
 from app.repository.commands import Commands
-from app.repository.errors import GitFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,28 @@ class Signatures:
 
         What cannot be checked now is E, and is looked at again.
         """
+        wanted = list(dict.fromkeys(commits))
+        try:
+            known = self._known_of([each for each in wanted if COMMIT.fullmatch(each)])
+        except RepositoryUnavailable:
+            known = {}
+        return {each: known.get(each) or Signature("E") for each in wanted}
+
+    def is_good(self, commit: str) -> bool:
+        """Whether one of the signers has signed it. Raises RepositoryUnavailable when nobody can say just now."""
+        return self._known_of([commit])[commit].state == "G"
+
+    def _known_of(self, commits: list[str]) -> dict[str, Signature]:
+        """Raises RepositoryUnavailable."""
         try:
             version = self._allowed.stat().st_mtime_ns
-        except OSError:
-            return dict.fromkeys(commits, Signature("E"))
-        wanted = list(dict.fromkeys(commits))
-        missing = [each for each in wanted if COMMIT.fullmatch(each) and self._known.get((each, version)) is None]
-        for commit, signature in self._looked_at(missing).items():
+        except OSError as exc:
+            raise RepositoryUnavailable("the file of allowed signers cannot be read") from exc
+        known = {each: found for each in commits if (found := self._known.get((each, version))) is not None}
+        looked_at = self._looked_at([each for each in commits if each not in known])
+        for commit, signature in looked_at.items():
             self._known.put((commit, version), signature)
-        return {each: self._known.get((each, version)) or Signature("E") for each in wanted}
+        return known | looked_at
 
     def _looked_at(self, commits: list[str]) -> dict[str, Signature]:
         if not commits:
@@ -57,12 +70,9 @@ class Signatures:
         }
         switches = [part for name, value in config.items() for part in ("-c", f"{name}={value}")]
         question = "\n".join([*commits, ""]).encode("ascii")
-        try:
-            done = self._commands.local(
-                *switches, "log", "--stdin", "--no-walk=unsorted", "--format=%H %G? %GS", stdin=question
-            )
-        except GitFailed:
-            return {}
+        done = self._commands.local(
+            *switches, "log", "--stdin", "--no-walk=unsorted", "--format=%H %G? %GS", stdin=question
+        )
         return dict(_read(line) for line in done.output.decode("utf-8", "replace").splitlines() if line)
 
 

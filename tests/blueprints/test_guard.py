@@ -14,7 +14,6 @@ from tests.blueprints.conftest import Shop
 from tests.serving import READ_ALL, VIEW_ALL
 from tests.support import eventually
 
-PUBLIC = {"/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/docs/page.css", "/hooks/git"}
 #: A request that reaches each guarded endpoint.
 REQUESTS = {
     "config.read": ("GET", "/v1/config/shop/prod"),
