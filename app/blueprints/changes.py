@@ -30,7 +30,7 @@ def blueprint(changes: Changes) -> Blueprint:
         if "commit" in body:
             made = changes.plan_commit(label, checked_label(body["commit"]))
         else:
-            made = changes.plan_edits(label, _edits(body))
+            made = changes.plan_edits(g.principal, label, _edits(body))
         return changes.seen_by(g.principal, made)
 
     def change() -> ResponseReturnValue:

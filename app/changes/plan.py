@@ -65,7 +65,7 @@ class TargetPlan:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`id` stands for the base head, the edits and their outcome: another plan has another. `files` maps each path to
-    `add`, `change` or `delete`."""
+    `add`, `change` or `delete`; `untouched` are those who have one of them among their inputs, and would not differ."""
 
     id: str
     label: str
@@ -73,13 +73,14 @@ class Plan:
     files: Mapping[str, str]
     targets: tuple[TargetPlan, ...]
     skipped: tuple[str, ...] = ()
+    untouched: tuple[Target, ...] = ()
 
     @property
     def broken(self) -> tuple[str, ...]:
         return tuple(each.target.topic for each in self.targets if each.breaks)
 
     def as_json(self, sees: Callable[[Target], bool], sees_file: Callable[[str], bool]) -> dict[str, Json]:
-        """As somebody may see it: of the rest there is a number."""
+        """As somebody may see it: of the rest there is a number, which does not tell whether they would differ."""
         shown = [each for each in self.targets if sees(each.target)]
         files: list[Json] = [{"path": path, "op": op} for path, op in self.files.items() if sees_file(path)]
         return {
@@ -91,7 +92,11 @@ class Plan:
             "targets": [each.as_json() for each in shown[:MAX_TARGETS]],
             "breaks": [each.target.topic for each in shown if each.breaks],
             "instances": sum(each.instances for each in shown),
-            "hidden": len(self.targets) - len(shown[:MAX_TARGETS]) + len(self.files) - len(files),
+            "hidden": len(self.targets)
+            - len(shown[:MAX_TARGETS])
+            + sum(not sees(target) for target in self.untouched)
+            + len(self.files)
+            - len(files),
         }
 
 

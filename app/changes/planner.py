@@ -112,6 +112,7 @@ class Planner:
         protected = self._targets.is_protected(world, head)
         followers = Counter(self._around.topics())
         plans: list[TargetPlan] = []
+        untouched: list[Target] = []
         pause_at = time.perf_counter() + _SLICE
         for target in sorted(
             self._concerned(head, before, after, proposal.files, followers), key=lambda each: each.topic
@@ -119,11 +120,21 @@ class Planner:
             sides = [self._outcome(target, tree, protected=protected) for tree in (before, after)]
             if _content(sides[0]) != _content(sides[1]):
                 plans.append(TargetPlan(target, sides[0], sides[1], followers[target.topic]))
+            else:
+                untouched.append(target)
             if time.perf_counter() > pause_at:
                 time.sleep(0)  # let requests of this worker in between
                 pause_at = time.perf_counter() + _SLICE
         files = {path: _op(path, data, before) for path, data in proposal.files.items()}
-        return Plan(self._id(head, proposal, plans), head.label, head.commit, files, tuple(plans), proposal.skipped)
+        return Plan(
+            self._id(head, proposal, plans),
+            head.label,
+            head.commit,
+            files,
+            tuple(plans),
+            proposal.skipped,
+            tuple(untouched),
+        )
 
     def _concerned(
         self, head: Head, before: Tree, after: Tree, files: Mapping[str, object], topics: Iterable[str]

@@ -115,6 +115,9 @@ def test_rollback_takes_write_on_what_it_restores(admin: Admin, incident: str) -
     assert admin.post("rollback", narrow, scope="config:write:pay").status_code == 200
     assert admin.post("rollback", narrow, scope="config:write:pay/prod").status_code == 403
     assert admin.post("rollback", {"to": incident, "all": True}, scope="config:write:pay").status_code == 403
+    for name in ("shop.yml", "nope.yml"):  # whether there is such a file is nothing to learn here
+        answer = admin.post("rollback", {"to": incident, "files": [name]}, scope="config:write:pay")
+        assert answer.status_code == 403
 
 
 @pytest.mark.parametrize(
