@@ -83,6 +83,8 @@ def _opened(data: bytes, extension: str) -> tuple[str, Callable[[str], bytes]]:
             raise
         encoding, text = "iso-8859-1", data.decode("iso-8859-1")
     bom, windows = text.startswith(_BOM), "\r\n" in text
+    if "\r" in text.replace("\r\n", "") or (windows and text.count("\r\n") != text.count("\n")):
+        raise EditRefused("its line ends are not all alike, and would be made so; edit it as text")
 
     def restore(edited: str) -> bytes:
         edited = edited.replace("\n", "\r\n") if windows else edited
