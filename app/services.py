@@ -27,6 +27,7 @@ from app.access import (
     TokenVerifier,
     load_rbac,
 )
+from app.aside import aside
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
 from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedBlobs
@@ -477,6 +478,7 @@ class Services:
                 self.engine.recent,
                 lambda target: self.source_reader.read(target, self.engine.world.secrets, watched=False).documents,
             ),
+            aside=aside,
             key=derive(self._key, "plan"),
         )
 

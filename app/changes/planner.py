@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.aside import in_slices
 from app.cache import LocalCache
 from app.changes.plan import Outcome, Plan, TargetPlan
-from app.changes.proposal import FileEdit, Proposal, propose, staged
+from app.changes.proposal import Aside, FileEdit, Proposal, propose, staged
 from app.changes.staged import StagedBlobs
 from app.effective import NO_DOCUMENTS, OWN_FOLDER, Documents, Layout, fingerprint
 from app.effective.limits import MAX_BYTES
@@ -22,8 +22,6 @@ from app.errors import BadConfiguration, BadInput, SecretRefused, UnknownLabel
 from app.model import COMMIT, Blob, RefKind, Target, Tree
 from app.repository import BlobTooLarge, NewFile
 
-#: A slice of work before the worker looks after its requests again, in seconds.
-_SLICE = 0.02
 _SCHEMAS = f"{OWN_FOLDER}/schemas/"
 
 
@@ -39,7 +37,7 @@ class Around:
 
 class Planner:
     """Thread-safe. `loader` reads through `blobs`, with caches of its own, so that a plan pushes nothing out of those
-    that serve. `key` is secret: nobody can make a plan's id but by planning."""
+    that serve; `aside` computes beside the requests. `key` is secret: nobody can make a plan's id but by planning."""
 
     def __init__(
         self,
@@ -51,6 +49,7 @@ class Planner:
         *,
         layout: Layout,
         around: Around,
+        aside: Aside,
         key: bytes,
     ) -> None:
         self._trees = trees
@@ -60,6 +59,7 @@ class Planner:
         self._reader = reader
         self._layout = layout
         self._around = around
+        self._aside = aside
         self._key = key
         self._known: LocalCache[str, frozenset[tuple[str, str]]] = LocalCache(4)
 
@@ -88,7 +88,7 @@ class Planner:
 
     def edited(self, head: Head, edits: Sequence[FileEdit]) -> Proposal:
         """Raises BadInput, BadConfiguration."""
-        return propose(edits, self.tree(head.commit), self.read)
+        return propose(edits, self.tree(head.commit), self.read, self._aside)
 
     def read(self, blob: Blob) -> bytes:
         """Raises BadInput for a file beyond what is edited here."""
@@ -113,18 +113,13 @@ class Planner:
         followers = Counter(self._around.topics())
         plans: list[TargetPlan] = []
         untouched: list[Target] = []
-        pause_at = time.perf_counter() + _SLICE
-        for target in sorted(
-            self._concerned(head, before, after, proposal.files, followers), key=lambda each: each.topic
-        ):
+        concerned = self._concerned(head, before, after, proposal.files, followers)
+        for target in in_slices(sorted(concerned, key=lambda each: each.topic)):
             sides = [self._outcome(target, tree, protected=protected) for tree in (before, after)]
             if _content(sides[0]) != _content(sides[1]):
                 plans.append(TargetPlan(target, sides[0], sides[1], followers[target.topic]))
             else:
                 untouched.append(target)
-            if time.perf_counter() > pause_at:
-                time.sleep(0)  # let requests of this worker in between
-                pause_at = time.perf_counter() + _SLICE
         files = {path: _op(path, data, before) for path, data in proposal.files.items()}
         return Plan(
             self._id(head, proposal, plans),
@@ -144,7 +139,7 @@ class Planner:
         schemas = any(path.startswith(_SCHEMAS) for path in files)
         places = {self._loader.folders(tree) for tree in (before, after)}
         found = set()
-        for target in self._known_targets(head, before, after) | _followed(head.label, topics):
+        for target in in_slices(self._known_targets(head, before, after) | _followed(head.label, topics)):
             if any(reach.covers(target.service, env) for reach in reaches for env in target.envs) and (
                 schemas
                 or any(each.path in files for folders in places for each in self._loader.candidates(target, folders))
@@ -157,9 +152,9 @@ class Planner:
         if listed is None:
             named = self._known.get(before.commit)
             if named is None:
-                named = self._layout.targets(before.blobs)
+                named = self._aside(lambda: self._layout.targets(before.blobs))
                 self._known.put(before.commit, named)
-            listed = named | self._layout.targets(after.blobs)
+            listed = named | self._aside(lambda: self._layout.targets(after.blobs))
         found = {Target(service, (env,), head.label) for service, env in listed}
         return found | set(self._around.recent(head.label))
 

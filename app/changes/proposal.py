@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from app.effective import EditRefused, KeyEdits, check_path, check_unmasked, edit, folders_of, key_text, parse
 from app.effective.limits import MAX_BYTES
@@ -14,7 +15,17 @@ from app.errors import BadInput
 from app.model import Blob, Tree
 from app.repository import NewFile
 
+#: What keys edited one by one may cost: the bytes of the files, each as often as it has keys.
+MAX_EDITING = 4 << 20
+
+_Result = TypeVar("_Result")
 _CHECKS: Mapping[str, Callable[[bytes], object]] = {FREEZE_FILE: read_freeze, TARGETS_FILE: read_targets}
+
+
+class Aside(Protocol):
+    """Does what is nothing but computing, where it holds up nobody."""
+
+    def __call__(self, work: Callable[[], _Result]) -> _Result: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ def staged(file: NewFile) -> Blob:
     return Blob(file.mode, hashlib.sha1(content, usedforsecurity=False).hexdigest())
 
 
-def propose(edits: Sequence[FileEdit], tree: Tree, read: Callable[[Blob], bytes]) -> Proposal:
+def propose(edits: Sequence[FileEdit], tree: Tree, read: Callable[[Blob], bytes], aside: Aside) -> Proposal:
     """The edits made on `tree`; files that come out as they were are left out.
 
     Raises BadInput for a path or an edit that is refused, BadConfiguration for a configuration file that would not
@@ -67,12 +78,18 @@ def propose(edits: Sequence[FileEdit], tree: Tree, read: Callable[[Blob], bytes]
     files: dict[str, NewFile | None] = {}
     keys: list[str] = []
     folders = folders_of(tree.blobs)
+    cost = 0
     for change in edits:
         if change.path in files:
             raise BadInput("edits", f"{change.path[:200]!a} is named twice")
         try:
             check_path(change.path, tree.blobs, folders)
-            files[change.path] = _edited(change, tree, read)
+            there = tree.blobs.get(change.path)
+            before = read(there) if there and change.keys else None
+            cost += len(before or b"") * (change.keys.count if change.keys else 0)
+            if cost > MAX_EDITING:
+                raise EditRefused("so many keys in so large files are edited as text")
+            files[change.path] = _edited(change, there, before, aside)
         except EditRefused as refused:
             raise BadInput("edits", f"{change.path[:200]}: {refused}") from refused
         keys += _named(change)
@@ -82,18 +99,25 @@ def propose(edits: Sequence[FileEdit], tree: Tree, read: Callable[[Blob], bytes]
     return Proposal(after, tuple(keys))
 
 
-def _edited(change: FileEdit, tree: Tree, read: Callable[[Blob], bytes]) -> NewFile | None:
-    there = tree.blobs.get(change.path)
-    if change.keys is not None:
-        data = edit(change.path, read(there) if there else None, change.keys)
-    elif change.text is not None:
-        data = change.text.encode("utf-8", "backslashreplace")
-    elif there is None:
-        raise EditRefused("there is no such file to delete")
-    else:
+def _edited(change: FileEdit, there: Blob | None, before: bytes | None, aside: Aside) -> NewFile | None:
+    if change.keys is None and change.text is None:
+        if there is None:
+            raise EditRefused("there is no such file to delete")
         return None
-    check(change.path, data)
-    return NewFile(data, there.mode if there else "100644")
+
+    def made() -> bytes:
+        data = _encoded(change.text) if change.keys is None else edit(change.path, before, change.keys)
+        check(change.path, data)
+        return data
+
+    return NewFile(aside(made), there.mode if there else "100644")
+
+
+def _encoded(text: str | None) -> bytes:
+    try:
+        return (text or "").encode()
+    except UnicodeEncodeError:
+        raise EditRefused("half of a character is no text") from None
 
 
 def check(path: str, data: bytes) -> None:

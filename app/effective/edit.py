@@ -43,6 +43,10 @@ class KeyEdits:
     unset: tuple[KeyPath, ...] = ()
     document: int | None = None
 
+    @property
+    def count(self) -> int:
+        return len(self.set) + len(self.unset)
+
 
 def edit(path: str, data: bytes | None, edits: KeyEdits) -> bytes:
     """The file with the edits made; `data` None begins a new one.
@@ -53,7 +57,7 @@ def edit(path: str, data: bytes | None, edits: KeyEdits) -> bytes:
     extension = path.rpartition(".")[2]
     if extension not in _EDITORS:
         raise EditRefused("only configuration files are edited by key")
-    if len(edits.set) + len(edits.unset) > MAX_EDITED_KEYS:
+    if edits.count > MAX_EDITED_KEYS:
         raise EditRefused(f"more than {MAX_EDITED_KEYS} keys in one edit")
     before = parse(path, data or b"")
     document = _document(before, edits.document)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from app.aside import in_slices
 from app.effective import changed_keys, fingerprint, schema_paths, sealed
 from app.effective.schema_file import SCHEMA_FOLDER
 from app.engine.loader import Loader, Trees
@@ -190,7 +191,7 @@ class _Reader:
         first: _Good | None = None
         good: _Good | None = None
         deadline = time.monotonic() + PATIENCE
-        for depth in steps:
+        for depth in in_slices(steps):
             older = self._good(depth)
             if older is None:
                 continue
@@ -200,7 +201,6 @@ class _Reader:
             late = time.monotonic() > deadline and good is not first
             if len(found) == limit or late:
                 return found, good
-            time.sleep(0)  # other requests of this worker get their turn
         if self._past.cut and good is not first:
             return found, good
         if good is not None and good.effective.values:
