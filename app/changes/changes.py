@@ -163,7 +163,7 @@ class Changes:
             if not self._repository.is_ancestor(commit, head.commit):
                 raise BadInput("to", "is not a commit that the branch has been at")
             before, after = self._planner.tree(head.commit), self._planner.tree(commit)
-            return restore.restored(before, after, scope, self._layout)
+            return self._planner.checked(restore.restored(before, after, scope, self._layout))
 
         return self._confirmed("config.rollback", order, make, confirm)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from app.aside import in_slices
 from app.cache import LocalCache
 from app.changes.plan import Outcome, Plan, TargetPlan
-from app.changes.proposal import Aside, FileEdit, Proposal, propose, staged
+from app.changes.proposal import Aside, FileEdit, Proposal, check_own, propose, staged
 from app.changes.staged import StagedBlobs
 from app.effective import NO_DOCUMENTS, OWN_FOLDER, Documents, Layout, fingerprint
 from app.effective.limits import MAX_BYTES
@@ -89,6 +89,11 @@ class Planner:
     def edited(self, head: Head, edits: Sequence[FileEdit]) -> Proposal:
         """Raises BadInput, BadConfiguration."""
         return propose(edits, self.tree(head.commit), self.read, self._aside)
+
+    def checked(self, proposal: Proposal) -> Proposal:
+        """A proposal of blobs that were there before. Raises BadInput, BadConfiguration for one of the server's own."""
+        check_own(proposal, self.read)
+        return proposal
 
     def read(self, blob: Blob) -> bytes:
         """Raises BadInput for a file beyond what is edited here."""

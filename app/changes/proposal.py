@@ -7,11 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from app.effective import EditRefused, KeyEdits, check_path, check_unmasked, edit, folders_of, key_text, parse
+from app.effective import (
+    OWN_FOLDER,
+    BrokenSchema,
+    EditRefused,
+    KeyEdits,
+    check_path,
+    check_unmasked,
+    edit,
+    folders_of,
+    key_text,
+    parse,
+    read_schema,
+)
 from app.effective.limits import MAX_BYTES
 from app.effective.own_files import FREEZE_FILE, TARGETS_FILE, read_freeze, read_targets
 from app.effective.precedence import EXTENSIONS
-from app.errors import BadInput
+from app.effective.schema_file import SCHEMA_FOLDER
+from app.errors import BadConfiguration, BadInput
 from app.model import Blob, Tree
 from app.repository import NewFile
 
@@ -127,8 +140,28 @@ def check(path: str, data: bytes) -> None:
     check_unmasked(data)
     if path in _CHECKS:
         _CHECKS[path](data)
+    elif path.startswith(f"{SCHEMA_FOLDER}/") and path.endswith(".json"):
+        _check_schema(path, data)
     elif path.rpartition(".")[2] in EXTENSIONS:
         parse(path, data)
+
+
+def _check_schema(path: str, data: bytes) -> None:
+    """One that cannot be applied would hold for nobody, and nobody would notice."""
+    try:
+        read_schema(path, data)
+    except BrokenSchema as broken:
+        raise BadConfiguration(broken.path, broken.line, broken.reason) from broken
+
+
+def check_own(proposal: Proposal, read: Callable[[Blob], bytes]) -> None:
+    """Hold what comes back of the server's own files to what an edit of them would be. Raises as `propose` does."""
+    for path, blob in proposal.files.items():
+        if isinstance(blob, Blob) and path.startswith(f"{OWN_FOLDER}/"):
+            try:
+                check(path, read(blob))
+            except EditRefused as refused:
+                raise BadInput("files", f"{path[:200]}: {refused}") from refused
 
 
 def _same(path: str, file: NewFile | None, tree: Tree) -> bool:

@@ -86,6 +86,13 @@ def test_file_that_would_not_parse_is_refused_at_once(looker: Admin) -> None:
     assert (answer.status_code, answer.json()["file"], answer.json()["line"]) == (422, "pay.yml", 2)
 
 
+@pytest.mark.parametrize("text", ['{\n"type": 5}', "[]", '{"pattern": "(?=x)"}', '{"$ref": "http://elsewhere/x"}'])
+def test_schema_that_could_not_be_applied_is_refused_at_once(looker: Admin, text: str) -> None:
+    file = ".config-server/schemas/pay.json"
+    answer = looker.post("plan", {"edits": [{"file": file, "text": text}]})
+    assert (answer.status_code, answer.json()["file"]) == (422, file), answer.text
+
+
 def test_secrets_are_masked_and_forbidden_references_are_told(looker: Admin) -> None:
     forbidden = "${vault:kv/services/shop/prod/db#password}"
     plan = looker.plan(by_key("pay-prod.yml", password=forbidden, other="${vault:kv/services/pay/prod/db#password}"))
@@ -192,5 +199,6 @@ def test_large_body_and_nonsense_are_refused(looker: Admin, tmp_path: Path) -> N
                   [{"file": "x.yml", "set": {"a..b": 1}}], [{"file": "x.yml", "set": {"a": 1}, "why": 1}],
                   [{"file": "x.yml", "set": {"a": 1}}, {"file": "x.yml", "unset": ["b"]}],
                   [{"file": "x.txt", "text": "1"}, {"file": "x.txt/y", "text": "1"}],
+                  [{"file": "x.yml", "set": {"a.b": 1, 'a["b"]': 2}}],
                   [{"file": "../x", "text": "1"}], [{"file": "new.txt", "delete": True}]):  # fmt: skip
         assert looker.post("plan", {"edits": edits}).status_code == 400, edits

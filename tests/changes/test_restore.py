@@ -189,3 +189,20 @@ def test_rollback_in_a_freeze_is_refused_unless_overridden(admin: Admin, inciden
     assert admin.post("rollback", {**confirmed, "override": "INC-7"}).status_code == 200
     assert admin.records("config.rollback")[-1]["detail"].endswith("; override: INC-7")
     assert admin.change(by_key("pay.yml", a=1)).status_code == 423
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        (".config-server/freeze.toml", "[[window]]\nfrom = 1\n"),
+        (".config-server/targets.toml", "pay = 1\n"),
+        (".config-server/schemas/pay.json", '{"type": 5}\n'),
+    ],
+)
+def test_rollback_brings_no_file_back_that_the_server_could_not_read(admin: Admin, file: str, text: str) -> None:
+    bad = admin.serving.push({file: text})
+    before = admin.serving.push({file: None})
+    for scope in ({"files": [file]}, {"all": True}):
+        answer = admin.post("rollback", {"to": bad, **scope})
+        assert (answer.status_code, answer.json()["file"]) == (422, file)
+    assert admin.origin.pushed() == before
