@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from devstack.issuer import LocalIssuer
 from devstack.origin import git
 from tests.changes.conftest import FILES, Admin, by_key
 from tests.changes.test_plan import targets
+from tests.serving import serving
 
 
 def dry_run(admin: Admin, what: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +111,16 @@ def test_links_are_left_alone_and_told(admin: Admin) -> None:
     assert [each["path"] for each in plan["files"]] == ["shop.yml"]
     assert admin.post("rollback", {"to": good, "all": True, "confirm": plan["id"]}).status_code == 200
     assert "link.yml" in git(admin.origin.bare, "ls-tree", "--name-only", "main")
+
+
+def test_what_may_be_another_services_too_is_left_alone_and_told(tmp_path: Path, issuer: LocalIssuer) -> None:
+    with serving(tmp_path, issuer, FILES, git_write=True) as running:  # no ENVS: pay-prod may be a service
+        admin = Admin(running)
+        good = admin.head
+        running.push({"pay-prod.yml": "db: {pool: 500}\n", "pay.yml": "db: {pool: 6}\n", "shop-prod.yml": "a: 1\n"})
+        plan = dry_run(admin, "rollback", {"to": good, "service": "pay"})
+        assert [each["path"] for each in plan["files"]] == ["pay.yml"]
+        assert plan["skipped"] == ["pay-prod.yml"]
 
 
 def test_rollback_takes_write_on_what_it_restores(admin: Admin, incident: str) -> None:
