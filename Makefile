@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 # Where Debian keeps nginx, also for who is not root.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run venv programs test test-fast lock image lint check bench clean
+.PHONY: help run venv programs test test-fast lock image lint check mutants bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -31,6 +31,9 @@ test: venv programs  ## the whole suite, on real parts
 
 test-fast: venv programs  ## what a developer runs all day
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+mutants: venv programs  ## take guards out, one by one, in a copy, and show that a test misses each; minutes
+	@$(BIN)/python -m devstack.mutants
 
 lock: venv  ## requirements.lock, with hashes, from requirements.txt; the image installs it
 	$(BIN)/uv pip compile --quiet requirements.txt --generate-hashes --python-version 3.11 --output-file requirements.lock

@@ -23,6 +23,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
 
     from app.blueprints import (
         admin,
+        attempts,
+        audit,
         changes,
         config,
         cors,
@@ -36,6 +38,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         http,
         overview,
         problems,
+        proxies,
         spring,
         spring_encryption,
         spring_monitor,
@@ -47,38 +50,57 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     from app.services import Services
 
     services = Services(settings, registry)
+    operating = services.operating
     app = Flask("app", static_folder=None)
     app.config["SOCK_SERVER_OPTIONS"] = stream.SERVER_OPTIONS
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.url_map.merge_slashes = False  # `//` is 404, not a redirect to another path than was authorised
     app.extensions["config_server"] = services
+    if settings.trusted_proxies:
+        app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     problems.install(app)
     http.install(app, services.audit, services.metrics)
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
+    attempts.install(app, services.attempts)
     dialect = spring.dialect_of(settings.spring_prefix, settings.repo_url, settings.token_headers)
     spring_shape.install(app, dialect.prefix)
     guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics), dialect.token_headers)
     app.register_blueprint(config.blueprint(services.engine))
-    app.register_blueprint(history.blueprint(services.engine, services.history, services.access))
+    app.register_blueprint(history.blueprint(services.engine, operating.history, services.access))
     app.register_blueprint(stream.blueprint(services.streams, services.stream_loop, services.metrics))
     app.register_blueprint(tickets.blueprint(services.tickets, services.presence))
     app.register_blueprint(
         admin.blueprint(
-            services.engine, services.hint, services.new_heads, services.record, services.revoke, patience=20
+            services.engine,
+            services.hint,
+            services.new_heads,
+            services.record,
+            services.revoke,
+            services.issuers,
+            patience=20,
         )
     )
-    app.register_blueprint(changes.blueprint(services.changes))
+    app.register_blueprint(changes.blueprint(operating.changes))
     cipher = encryption.Encryption(services.cipher, settings.decrypt_endpoint, services.record)
     app.register_blueprint(encryption.blueprint(cipher))
-    app.register_blueprint(hold.blueprint(services.holds))
+    app.register_blueprint(hold.blueprint(operating.holds))
     app.register_blueprint(
-        overview.blueprint(services.engine, services.problems, services.instances, services.access, services.health)
+        overview.blueprint(
+            services.engine,
+            operating.problems,
+            operating.instances,
+            operating.planner,
+            services.rollouts,
+            services.access,
+            services.health,
+        )
     )
-    app.register_blueprint(hooks.blueprint(services.webhook_secret, services.hint))
+    app.register_blueprint(audit.blueprint(services.auditing.view))
+    app.register_blueprint(hooks.blueprint(operating.webhook_secret, operating.arrivals))
     spring_routes = spring.blueprint(services.spring, services.spring_files, dialect)
     spring_encryption.add_to(spring_routes, cipher)
-    spring_monitor.add_to(spring_routes, services.webhook_secret, services.hint)
+    spring_monitor.add_to(spring_routes, operating.webhook_secret, operating.arrivals)
     app.register_blueprint(spring_routes)
     app.register_blueprint(health.blueprint(services.health, services.metrics))
     app.register_blueprint(docs.blueprint())

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from app.audit import verify_directory
+from app import offline
+from app.access import IssuersError, RbacError, load_rbac
+from app.audit import Verdict, verify_directory
 from app.errors import SettingsError
-from app.settings import Settings
+from app.issuer_profiles import issuer_profiles
+from app.secrets import AppRole, RotationFailed, rotate
+from app.settings import SECRET_PATHS, Settings
+from app.vault_setup import auth_of, endpoint_of
 
 
 @click.group()
@@ -18,8 +25,58 @@ def main() -> None:
 
 @main.command()
 def check() -> None:
-    """Read the settings from the environment; say everything that is wrong with them."""
-    _settings()
+    """Read the settings from the environment, and the files about tokens; say everything that is wrong with them."""
+    settings = _settings()
+    try:
+        issuer_profiles(settings)
+    except IssuersError as wrong:
+        raise click.ClickException(_told("CONFIG_SERVER_ISSUERS_FILE", wrong.problems)) from wrong
+    try:
+        if settings.rbac_file:
+            load_rbac(settings.rbac_file)
+    except RbacError as wrong:
+        raise click.ClickException(_told("CONFIG_SERVER_RBAC_FILE", wrong.problems)) from wrong
+
+
+@main.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--envs", envvar="CONFIG_SERVER_ENVS", default="", help="The legal envs, comma-separated.")
+@click.option(
+    "--search-paths", envvar="CONFIG_SERVER_SEARCH_PATHS", default="", help="As the setting; the root if empty."
+)
+@click.option(
+    "--secret-paths",
+    envvar="CONFIG_SERVER_SECRET_PATHS",
+    default=",".join(SECRET_PATHS),
+    help="As the setting.",
+)
+@click.option(
+    "--aliases", default="kv", show_default=True, help="The mounts that references may name, comma-separated."
+)
+def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, aliases: str) -> None:
+    """Validate DIRECTORY, a checkout of a configuration repository, without a server: for its pipeline.
+
+    Every known target is put together, its placeholders filled, its schemas applied, its secret references held against
+    the path policy (no secret is read). Exits with 1 if anything is wrong.
+    """
+    try:
+        report = offline.validate(
+            directory,
+            envs=_listed(envs),
+            search_paths=_listed(search_paths),
+            secret_paths=_listed(secret_paths),
+            aliases=frozenset(_listed(aliases)),
+        )
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for finding in report.findings:
+        whom = f" ({', '.join(finding.targets)})" if finding.targets else ""
+        click.echo(f"{finding.place}: {finding.reason}{whom}")
+    click.echo(f"{report.targets} targets, {len(report.findings)} findings", err=True)
+    if not report.targets:
+        raise click.ClickException("no target is known here: give --envs, or list them in .config-server/targets.toml")
+    if report.findings:
+        raise SystemExit(1)
 
 
 @main.group()
@@ -28,21 +85,68 @@ def audit() -> None:
 
 
 @audit.command()
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
-def verify(directory: Path | None) -> None:
-    """Prove the chains of DIRECTORY: no record edited, dropped or moved. Exits with 1 if one is not whole.
+@click.argument("directories", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--archived", is_flag=True, help="The oldest files were moved elsewhere: begin with what is here.")
+def verify(directories: tuple[Path, ...], archived: bool) -> None:
+    """Prove the chains of DIRECTORIES: no record edited, dropped or moved. Exits with 1 if one is not whole.
 
-    Without DIRECTORY, those of the server whose settings are in the environment.
+    Without DIRECTORIES, those of the server whose settings are in the environment. The trails of several hosts prove
+    more together than each alone, as their chains name each other's ends.
     """
-    directory = directory or _settings().audit_path
-    verdicts = verify_directory(directory)
+    directories = directories or (_settings().audit_path,)
+    verdicts = verify_directory(*directories, archived=archived)
     if not verdicts:
-        raise click.ClickException(f"no audit trail in {directory}")
-    for chain, verdict in verdicts.items():
-        state = "intact" if verdict.intact else f"BROKEN at line {verdict.line}: {verdict.reason}"
-        click.echo(f"{chain}: {verdict.records} records, {state}")
+        raise click.ClickException(f"no audit trail in {', '.join(map(str, directories))}")
+    for name, verdict in verdicts.items():
+        click.echo(f"{name}: {verdict.records} records, {_state(verdict)}")
     if not all(verdict.intact for verdict in verdicts.values()):
         raise SystemExit(1)
+
+
+def _told(name: str, problems: Sequence[str]) -> str:
+    return f"{name}:\n" + "\n".join(f"  - {problem}" for problem in problems)
+
+
+@main.group()
+def approle() -> None:
+    """The AppRole with which the server logs in to Vault."""
+
+
+@approle.command("rotate")
+@click.option("--role", required=True, help="The AppRole's name in Vault.")
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with a token that may manage the role's secret_ids; else VAULT_TOKEN or BAO_TOKEN.",
+)
+def rotate_secret_id(role: str, token_file: Path | None) -> None:
+    """Put a new secret_id into VAULT_SECRET_ID_FILE, log in with it, and only then destroy the old one.
+
+    Running servers go on; they read the file at their next login. One that was broken off may be run again.
+    """
+    settings = _settings()
+    auth = auth_of(settings) if settings.vault_addr else None
+    if settings.vault_addr is None or not isinstance(auth, AppRole):
+        raise click.ClickException("the settings name no Vault, or no AppRole to log in with")
+    given = os.environ.get("VAULT_TOKEN") or os.environ.get("BAO_TOKEN")
+    token = token_file.read_text().strip() if token_file else given
+    if not token:
+        raise click.ClickException("no token: give --token-file, VAULT_TOKEN or BAO_TOKEN")
+    try:
+        done = rotate(endpoint_of(settings, settings.vault_addr), auth, role, token)
+    except RotationFailed as failed:
+        raise click.ClickException(str(failed)) from failed
+    click.echo(f"A new secret_id is in place, and has logged in. Destroyed: {done.destroyed}.")
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _state(verdict: Verdict) -> str:
+    if verdict.intact:
+        return "intact"
+    return f"BROKEN{f' at line {verdict.line}' if verdict.line else ''}: {verdict.reason}"
 
 
 def _settings() -> Settings:

@@ -25,6 +25,7 @@ ConfigServerError
 │   ├── BusUnavailable          Redis does not answer
 │   ├── AuditUnavailable        the audit trail cannot be written, so nothing that needs it is done
 │   ├── Behind                  this host has not caught up with the rev the caller has seen
+│   ├── TooManyAttempts         this address has failed too often to show who it is
 │   └── Overloaded              a limit of this worker is reached
 │       └── TooManyStreams      a limit of this client is reached
 └── SettingsError               the environment does not make a server; lists every problem
@@ -182,6 +183,10 @@ class AuditUnavailable(Unavailable):
 
 class Behind(Unavailable):
     """The caller has seen a newer rev of this epoch than this host could reach in time."""
+
+
+class TooManyAttempts(Unavailable):
+    """This address has failed too often in this minute to show who it is. A good token is answered all the same."""
 
 
 class Overloaded(Unavailable):

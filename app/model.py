@@ -20,6 +20,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+@-]{0,127}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 #: What Git accepts as a branch or tag name, without its option and revision syntax (git-check-ref-format(1)).
 LABEL = re.compile(r"(?!.*(\.\.|//|/\.|\.lock(/|$)|@\{))[A-Za-z0-9_][^\x00-\x20\x7f~^:?*\[\\\s]{0,254}(?<![./])")
+#: Between a label and the branch that chosen instances get in its place; in no name of either.
+CANDIDATE = "~"
 _INVISIBLE = re.compile(r"[\u0080-\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
@@ -52,9 +54,24 @@ class Target:
         return ",".join(self.envs)
 
     @property
+    def asked_label(self) -> str:
+        """The label that a reader has asked for, where an instance gets another branch in its place."""
+        return self.label.partition(CANDIDATE)[0]
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether it is what chosen instances get in place of another."""
+        return CANDIDATE in self.label
+
+    @property
+    def candidate(self) -> str:
+        """The branch that they get; "" for what all get."""
+        return self.label.partition(CANDIDATE)[2]
+
+    @property
     def topic(self) -> str:
         """`service/env/label`, what a stream subscribes to."""
-        return f"{self.service}/{self.env}/{self.label}"
+        return f"{self.service}/{self.env}/{self.asked_label}"
 
 
 def checked_service(text: str) -> str:

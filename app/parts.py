@@ -10,6 +10,7 @@ from app.audit import AuditTrail
 from app.cache import RedisLink
 from app.engine import ConfigEngine
 from app.model import Json, SecretPath, StaleReason
+from app.notify import HeadsFile
 from app.observability import Condition, PartState
 from app.secrets import SecretBackend, SecretDenied, SecretStore
 
@@ -21,11 +22,11 @@ class MeasuredBackend:
         self._backend = backend
         self._observe = observe
 
-    def read(self, path: SecretPath, version: int | None) -> tuple[Mapping[str, Json], int]:
+    def read(self, path: SecretPath, version: int | None, service: str | None = None) -> tuple[Mapping[str, Json], int]:
         started = time.perf_counter()
         outcome = "unavailable"
         try:
-            answer = self._backend.read(path, version)
+            answer = self._backend.read(path, version, service)
             outcome = "ok"
             return answer
         except SecretDenied:
@@ -91,3 +92,12 @@ def _keys(issuers: Issuers) -> PartState:
 
 def _targets(held_back: int) -> PartState:
     return _degraded(f"{held_back} held back") if held_back else PartState(Condition.OK)
+
+
+def signatures_part(heads: HeadsFile) -> PartState:
+    """Where commits must be signed: the labels that are not served where the remote has them."""
+    state = heads.read()
+    count = len(state.withheld) if state else 0
+    return (
+        _degraded(f"{count} not signed by an allowed signer; the log names them") if count else PartState(Condition.OK)
+    )

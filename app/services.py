@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from app.access import (
     Access,
+    FailedAttempts,
     FileKeys,
     Issuer,
+    IssuerProfile,
     Issuers,
     JwksKeys,
     Keys,
@@ -25,12 +27,12 @@ from app.access import (
     Revocations,
     Tickets,
     TokenVerifier,
+    fetch_document,
     load_rbac,
 )
-from app.aside import aside
 from app.audit import AuditAggregate, AuditEvent, AuditTrail, Outcome
+from app.auditing import Auditing
 from app.cache import NoSharedCache, RedisLink, RedisSharedCache, SharedCache
-from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedBlobs
 from app.effective import (
     DEFAULT_ENV,
     NO_OVERRIDES,
@@ -42,17 +44,16 @@ from app.effective import (
 )
 from app.engine import (
     ConfigEngine,
-    History,
+    EveryHead,
     HistoryKeeper,
     Installer,
-    Instances,
     Loader,
     PlainFiles,
-    Problems,
     Puller,
     ReadRequest,
     Resolution,
     Resolver,
+    Rollouts,
     Schemas,
     SecretReader,
     SecretWatch,
@@ -65,12 +66,15 @@ from app.engine import (
     Touched,
     Trees,
     Versions,
+    VouchedHeads,
+    Vouching,
     World,
     cursor_of,
     looking,
 )
 from app.errors import BadConfiguration, SettingsError
 from app.follower import Follower
+from app.issuer_profiles import issuer_profiles
 from app.model import Principal, RefKind, SecretPath, Stale, StaleReason, Target, View
 from app.notify import (
     Bus,
@@ -94,15 +98,14 @@ from app.notify import (
     now_text,
 )
 from app.observability import Health, Metrics
-from app.parts import MeasuredBackend, parts_of
-from app.repository import GitConfigBackend, GitCredentials, GitWriter, MirrorLock
+from app.operating import Operating
+from app.parts import MeasuredBackend, parts_of, signatures_part
+from app.repository import GitConfigBackend, GitCredentials, MirrorLock
 from app.scheduler import Scheduler
 from app.secrets import (
-    AppRole,
     Breaker,
     Cipher,
     Known,
-    Mount,
     NoSecretBackend,
     PathPolicy,
     SecretBackend,
@@ -113,6 +116,7 @@ from app.secrets import (
 from app.server_key import derive, load_server_key
 from app.settings import Settings
 from app.streams import Listener, Looks, StreamLimits, StreamLoop, StreamPolicy
+from app.vault_setup import new_backend
 
 log = structlog.get_logger(__name__)
 
@@ -124,6 +128,14 @@ def _nothing() -> None:
 def _in_new_epoch(cursor: Cursor) -> Cursor:
     """What a lone worker starts with: after a crash the file may lack the last numbers that were told to clients."""
     return replace(cursor, rev=Rev(new_epoch(cursor.rev.epoch), cursor.rev.seq))
+
+
+class _Part(Protocol):
+    """What has a life."""
+
+    def start(self) -> object: ...
+
+    def close(self) -> object: ...
 
 
 #: The one configuration repository of today. Every key is by (repository, label) already.
@@ -141,7 +153,7 @@ class Services:
         self.settings = settings
         self.timings = settings.timings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._key = load_server_key(settings.key_file, settings.data_dir)
+        self.key = load_server_key(settings.key_file, settings.data_dir)
         self.search_paths = tuple(checked_search_path(path) for path in settings.search_paths)
         self.metrics = Metrics(registry)
         self.metrics.set_streams_limit(settings.streams_per_worker)
@@ -165,9 +177,12 @@ class Services:
             self._closing.callback(self.vault.close)
         if self.link is None:
             self._closing.callback(self.puller.keep)
-        parts = (
+        parts: list[_Part | None] = [
             self.trail,
             self.audit,
+            self.auditing.shipper,
+            self.operating.notices,
+            self.operating.arrivals,
             self.issuers,
             self.presence,
             self.stream_loop,
@@ -175,10 +190,11 @@ class Services:
             self.secret_watch,
             self.history_keeper,
             self.scheduler,
-        )
+        ]
         for part in parts:
-            part.start()
-            self._closing.callback(part.close)
+            if part is not None:
+                part.start()
+                self._closing.callback(part.close)
         self.bus.start(self._on_message)
         self._closing.callback(self.bus.close)
 
@@ -202,16 +218,19 @@ class Services:
         self.bus.hint()
         return number
 
-    def revoke(self, kind: str, issuer: str | None, value: str) -> None:
+    def revoke(self, kind: str, issuer: str, value: str) -> None:
         """Refuse a token (jti) or subject (sub) for as long as a token may live."""
-        settings = self.settings
-        until = time.time() + settings.jwt_max_lifetime_seconds + settings.jwt_leeway_seconds
-        self.revocations.revoke(kind, issuer or settings.jwt_issuer, value, until)
+        named = self.issuers.named(issuer)
+        self.revocations.revoke(kind, named.issuer, value, time.time() + named.max_lifetime + named.leeway)
         self.bus.moved()
 
     def record(self, event: AuditEvent) -> None:
         """On disk before this returns: for what must not happen unrecorded. Raises AuditUnavailable."""
         self.trail.record(event, durable=True)
+
+    @cached_property
+    def operating(self) -> Operating:
+        return Operating(self)
 
     def _on_message(self, kind: str) -> None:
         if kind == "hint":
@@ -256,7 +275,7 @@ class Services:
     def shared_cache(self) -> SharedCache:
         if self.link is None:
             return NoSharedCache()
-        return RedisSharedCache(self.link, mac_key=derive(self._key, "cache"))
+        return RedisSharedCache(self.link, mac_key=derive(self.key, "cache"))
 
     def _moved(self) -> None:
         self.follower.wake()
@@ -279,7 +298,12 @@ class Services:
             credentials=credentials,
             timeout=settings.git_timeout_seconds,
             clone_timeout=settings.git_clone_timeout_seconds,
+            allowed_signers=settings.git_allowed_signers_file,
         )
+
+    @cached_property
+    def vouching(self) -> Vouching:
+        return VouchedHeads(self.repository) if self.settings.require_signed_commits else EveryHead()
 
     @cached_property
     def trees(self) -> Trees:
@@ -314,25 +338,8 @@ class Services:
 
     @cached_property
     def vault(self) -> VaultSecretBackend | None:
-        settings, timings = self.settings, self.timings
-        if settings.vault_addr is None or settings.vault_role_id is None:
-            return None
-        role = AppRole(
-            settings.vault_role_id,
-            secret_id=settings.vault_secret_id,
-            secret_id_file=str(settings.vault_secret_id_file) if settings.vault_secret_id_file else None,
-            wrapped=settings.vault_secret_id_wrapped,
-            mount=settings.vault_auth_mount,
-        )
-        return VaultSecretBackend(
-            settings.vault_addr,
-            auth=role,
-            mounts={alias: Mount(path, version) for alias, (path, version) in settings.vault_mounts.items()},
-            namespace=settings.vault_namespace,
-            ca_file=str(settings.vault_cacert) if settings.vault_cacert else None,
-            timeouts=(timings.vault_connect, timings.vault_read),
-            on_event=self._on_vault_event,
-        )
+        address = self.settings.vault_addr
+        return None if address is None else new_backend(self.settings, address, self._on_vault_event)
 
     @cached_property
     def secret_backend(self) -> SecretBackend:
@@ -346,8 +353,9 @@ class Services:
             self.secret_backend,
             ttl=self.settings.secret_ttl_seconds,
             grace=self.settings.secret_grace_seconds,
-            digest_key=derive(self._key, "secret digest"),
+            digest_key=derive(self.key, "secret digest"),
             breaker=Breaker(open_seconds=self.timings.breaker_open),
+            per_service=self.settings.vault_service_token_role is not None,
         )
 
     @cached_property
@@ -379,13 +387,18 @@ class Services:
             self.loader,
             self.secret_reader,
             sources=self.source_reader,
-            etag_key=derive(self._key, "etag"),
+            etag_key=derive(self.key, "etag"),
             retry_seconds=self.settings.secret_watch_seconds,
         )
 
     @cached_property
     def targets(self) -> Targets:
-        return Targets(self.repository, envs=self.envs, secret_labels=self.settings.secret_labels)
+        return Targets(
+            self.repository,
+            envs=self.envs,
+            secret_labels=self.settings.secret_labels,
+            served_only=self.settings.require_signed_commits,
+        )
 
     @cached_property
     def envs(self) -> tuple[str, ...]:
@@ -400,7 +413,7 @@ class Services:
             self.trees,
             self.loader,
             search_paths=self.search_paths,
-            etag_key=derive(self._key, "file etag"),
+            etag_key=derive(self.key, "file etag"),
         )
 
     @cached_property
@@ -412,7 +425,7 @@ class Services:
             SpringLoader(self.loader),
             self.secret_reader,
             sources=self.source_reader,
-            etag_key=derive(self._key, "etag"),
+            etag_key=derive(self.key, "etag"),
             retry_seconds=self.settings.secret_watch_seconds,
             tolerant=True,
         )
@@ -447,102 +460,21 @@ class Services:
             also_served=self.spring_resolver.served,
         )
 
-    # What changes it
-
     @cached_property
     def layout(self) -> Layout:
         return Layout(self.search_paths, self.settings.envs)
 
     @cached_property
-    def planner(self) -> Planner:
-        """With a loader of its own: what is planned must push nothing out of the caches that serve."""
-        blobs = StagedBlobs(self.repository)
-        loader = Loader(
-            blobs,
-            NoSharedCache(),
-            Schemas(blobs),
-            search_paths=self.search_paths,
-            on_lookup=lambda _cache, _hit: None,
-            on_resolved=lambda _seconds: None,
-            overrides=self.overrides,
-        )
-        return Planner(
+    def rollouts(self) -> Rollouts:
+        return Rollouts(
+            self.engine,
+            self.repository,
             self.trees,
-            self.targets,
-            blobs,
-            loader,
-            self.secret_reader,
-            layout=self.layout,
-            around=Around(
-                lambda: [topic for each in self.presence.all() for topic in each["topics"]],
-                self.engine.recent,
-                lambda target: self.source_reader.read(target, self.engine.world.secrets, watched=False).documents,
-            ),
-            aside=aside,
-            key=derive(self._key, "plan"),
-        )
-
-    @cached_property
-    def writer(self) -> GitWriter | None:
-        """None: nobody may push."""
-        settings = self.settings
-        if not settings.may_write:
-            return None
-        own = not settings.git_write
-        credentials = GitCredentials(
-            username=settings.git_write_username if own else settings.git_username,
-            password_file=settings.git_write_password_file if own else settings.git_password_file,
-            ssh_key_file=settings.git_write_ssh_key_file if own else settings.git_ssh_key_file,
-            known_hosts_file=settings.git_known_hosts_file,
-            ca_file=settings.git_ca_file,
-        )
-        return GitWriter(
-            settings.repo_url,
-            settings.data_dir / "mirror",
-            settings.data_dir / "drafts",
-            credentials=credentials,
-            timeout=settings.git_timeout_seconds,
-        )
-
-    @cached_property
-    def changes(self) -> Changes:
-        return Changes(
-            self.engine,
-            self.repository,
-            self.planner,
-            self.writer,
-            leave=Leave(self.access, self.layout, self.settings.envs),
-            layout=self.layout,
-            intents=Intents(self.settings.data_dir / "intents"),
-            record=self.trail.record,
-            hint=self.hint,
-            patience=20,
-            settle_after=self.timings.settle,
-        )
-
-    @cached_property
-    def holds(self) -> Holds:
-        return Holds(
-            self.engine,
-            self.planner,
-            self.repository,
             self.cursor,
-            record=self.record,
+            record=self._record_stop,
+            wake=lambda: self.follower.wake(),
             hint=self.hint,
-            patience=20,
         )
-
-    @cached_property
-    def history(self) -> History:
-        return History(self.repository, self.trees, self.loader, self.resolver)
-
-    @cached_property
-    def problems(self) -> Problems:
-        return Problems(self.engine, self.resolver, self.loader, self.trees)
-
-    @cached_property
-    def instances(self) -> Instances:
-        return Instances(self.engine, self.presence.all)
 
     # What moves it
 
@@ -559,10 +491,12 @@ class Services:
             self.cursor,
             self.heads,
             touched=Touched(self.notifier, self.trees, looking(self.engine)),
+            rollouts=self.rollouts.of,
             prepare=self.looks.prepare,
             on_behind=self.hints.give,
             on_installed=self._on_installed,
             on_rotated=self._on_rotated,
+            vouching=self.vouching,
         )
 
     @cached_property
@@ -582,6 +516,7 @@ class Services:
             on_history=self._on_history,
             on_fetched=self._on_fetched,
             installed=lambda: cursor_of(self.engine.world) if self.engine.installed else None,
+            vouching=self.vouching,
         )
 
     @cached_property
@@ -627,19 +562,7 @@ class Services:
 
     @cached_property
     def issuers(self) -> Issuers:
-        settings = self.settings
-        issuer = Issuer(
-            settings.jwt_issuer,
-            frozenset(settings.jwt_audience),
-            settings.jwt_algorithms,
-            self._signing_keys(),
-            permission_claims=settings.jwt_permission_claims,
-            service_claim=settings.service_claim,
-            env_claim=settings.env_claim,
-            leeway=settings.jwt_leeway_seconds,
-            max_lifetime=settings.jwt_max_lifetime_seconds,
-        )
-        return Issuers([issuer])
+        return Issuers([self._issuer(profile) for profile in issuer_profiles(self.settings)])
 
     @cached_property
     def access(self) -> Access:
@@ -655,6 +578,10 @@ class Services:
         )
 
     @cached_property
+    def attempts(self) -> FailedAttempts:
+        return FailedAttempts(self.link, limit=self.settings.auth_failures_per_minute)
+
+    @cached_property
     def tickets(self) -> Tickets:
         return Tickets(LocalTickets() if self.link is None else RedisTickets(self.link))
 
@@ -667,6 +594,7 @@ class Services:
             per_instance=settings.streams_per_instance,
             per_subject=settings.streams_per_subject,
             lease_seconds=seconds,
+            on_rejected=lambda topic, instance, ack: self.rollouts.rejected(topic, instance, ack),
         )
 
     @cached_property
@@ -687,7 +615,7 @@ class Services:
 
     @cached_property
     def looks(self) -> Looks:
-        return Looks(self.engine, derive(self._key, "stream digest"))
+        return Looks(self.engine, derive(self.key, "stream digest"))
 
     @cached_property
     def stream_loop(self) -> StreamLoop:
@@ -706,44 +634,50 @@ class Services:
         )
 
     @cached_property
+    def auditing(self) -> Auditing:
+        return Auditing(self.settings, self.metrics, self.link)
+
+    @property
     def trail(self) -> AuditTrail:
-        slot = os.environ.get("CONFIG_SERVER_WORKER_SLOT", "0")
-        return AuditTrail(
-            self.settings.audit_path,
-            chain=f"worker-{slot}",
-            clock=time.time,
-            on_written=self.metrics.count_audit,
-            on_failure=self.metrics.count_audit_failure,
-        )
+        return self.auditing.trail
 
-    @cached_property
+    @property
     def audit(self) -> AuditAggregate:
-        return AuditAggregate(self.trail.record, time.time, seconds=self.timings.audit_minute)
-
-    @cached_property
-    def webhook_secret(self) -> bytes | None:
-        """None: webhooks are not accepted."""
-        if self.settings.webhook_secret_file is not None:
-            return self.settings.webhook_secret_file.read_bytes().strip() or None
-        return self.settings.webhook_secret.encode() if self.settings.webhook_secret else None
+        return self.auditing.aggregate
 
     @cached_property
     def health(self) -> Health:
         health = Health(lambda: self.engine.ready and not self.notifier.draining, time.time)
         secrets = self.secrets if self.vault is not None else None
         parts = parts_of(self.engine, lambda: len(self.held_back()), secrets, self.link, self.issuers, self.trail)
+        if self.settings.require_signed_commits:
+            parts = {**parts, "signatures": lambda: signatures_part(self.new_heads())}
         for name, probe in parts.items():
             health.register(name, probe)
         return health
 
-    def _signing_keys(self) -> Keys:
-        settings, timings = self.settings, self.timings
-        if settings.jwt_public_key_file is not None:
-            return FileKeys(settings.jwt_public_key_file, algorithms=settings.jwt_algorithms)
+    def _issuer(self, profile: IssuerProfile) -> Issuer:
+        return Issuer(
+            profile.issuer,
+            frozenset(profile.audience),
+            profile.algorithms,
+            self._signing_keys(profile),
+            permission_claims=profile.permission_claims,
+            service_claim=profile.service_claim,
+            env_claim=profile.env_claim,
+            leeway=profile.leeway_seconds,
+            max_lifetime=profile.max_lifetime_seconds,
+        )
+
+    def _signing_keys(self, profile: IssuerProfile) -> Keys:
+        timings = self.timings
+        if profile.public_key_file is not None:
+            return FileKeys(profile.public_key_file, algorithms=profile.algorithms)
         return JwksKeys(
-            settings.jwt_jwks_url,
-            issuer=settings.jwt_issuer if settings.jwt_discovery else None,
-            algorithms=settings.jwt_algorithms,
+            profile.jwks_url,
+            issuer=profile.issuer if profile.discovery else None,
+            algorithms=profile.algorithms,
+            fetch=partial(fetch_document, ca_file=profile.ca_file, token_file=profile.token_file),
             refresh_seconds=timings.keys_refresh,
             min_interval=timings.keys_min_interval,
             keep_seconds=timings.keys_keep,
@@ -752,6 +686,7 @@ class Services:
 
     def _follow(self) -> bool:
         self.revocations.sync()
+        self.rollouts.settle()
         installed = self.installer.follow()
         self._tell_staleness()
         if self.link is not None:
@@ -769,6 +704,7 @@ class Services:
 
     def _tell_staleness(self) -> None:
         held_back = self.held_back()
+        self.operating.notices.held_back(held_back)
         reasons = {stale.reason for stale in held_back.values()}
         if self.engine.installed:
             reasons |= {stale.reason for stale in self.engine.world.stale}
@@ -820,6 +756,7 @@ class Services:
         )
 
     def _on_installed(self, world: World, seconds: float, woken: int) -> None:
+        self.operating.installed(world)
         self.metrics.set_cursor(world.rev.seq)
         self.metrics.observe_push(seconds)
         log.info("world.installed", rev=str(world.rev), woken=woken, seconds=round(seconds, 4))
@@ -832,11 +769,15 @@ class Services:
         self.metrics.observe_fetch(outcome, seconds)
         if outcome == "ok":
             self.metrics.set_last_fetch(time.time())
-            self.changes.settle()
+            self.operating.changes.settle()
 
     def _on_rotated(self, path: SecretPath, known: Known) -> None:
         life = f"{known.digest}{' gone' if known.gone else ''}"
         self.repository.history.note_rotation(path, known.version, life, now_text())
+
+    def _record_stop(self, event: AuditEvent) -> None:
+        self.trail.record(event)
+        self.operating.notices.recorded(event)
 
     def _on_takeover(self) -> None:
         self.lock.clean_up_after_former_holder()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from dataclasses import fields as dataclass_fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +21,15 @@ from app.errors import BadInput, SettingsError
 from app.model import NAME, checked_label
 
 PREFIX = "CONFIG_SERVER_"
+
+
+#: Which paths of Vault a target may refer to, where nothing else is set.
+SECRET_PATHS = (
+    "services/{service}/{env}/**",
+    "services/{service}/common/**",
+    "shared/{env}/**",
+    "shared/common/**",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +53,15 @@ class Timings:
     catch_up: float = 2.0  # how long a read waits for a rev that its caller has already seen
     retry_first: float = 1.0  # first pause after a failed fetch, doubled up to POLL_SECONDS
     hint_retries: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # fetch again after a webhook that brought nothing
+    hook_retries: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # until an announced commit is there
+    notice_retries: tuple[float, ...] = (1.0, 5.0, 30.0, 120.0, 600.0)  # a receiver that does not take a notice
     settle: float = 600.0  # a push that was broken off and has not arrived by then is held to have failed
     lock_retry: float = 1.0  # how often a worker tries to become the one that pulls
     audit_minute: float = 60.0  # like reads, and denials of who has no name, are one record in such a time
     keys_refresh: float = 300.0  # signing keys of the identity provider
     keys_min_interval: float = 10.0  # an unknown key id wakes the refresher at most this often
+    audit_ship: float = 1.0  # how often new records are carried to Redis
+    audit_anchor: float = 60.0  # how often the ends of the other chains are recorded
     keys_keep: float = 86_400.0  # known keys go on verifying while the provider is down
 
 
@@ -56,8 +70,8 @@ class Settings:
     """One server's settings; the names are those of the environment in lower case. See docs/settings.md."""
 
     repo_url: str
-    jwt_issuer: str
-    jwt_audience: tuple[str, ...]
+    jwt_issuer: str | None = None
+    jwt_audience: tuple[str, ...] = ()
     default_label: str | None = None
     envs: tuple[str, ...] = ()
     search_paths: tuple[str, ...] = ("",)
@@ -73,8 +87,10 @@ class Settings:
     git_ssh_key_file: Path | None = None
     git_known_hosts_file: Path | None = None
     git_ca_file: Path | None = None
+    git_allowed_signers_file: Path | None = None
     git_timeout_seconds: float = 10.0
     git_clone_timeout_seconds: float = 600.0
+    require_signed_commits: bool = False
     git_write: bool = False
     git_write_username: str | None = None
     git_write_password_file: Path | None = None
@@ -83,20 +99,19 @@ class Settings:
     bind: str = "0.0.0.0:8000"
     workers: int = 1
     vault_addr: str | None = None
-    vault_auth_mount: str = "approle"
+    vault_auth_method: str = "approle"
+    vault_auth_mount: str | None = None
+    vault_role: str | None = None
+    vault_jwt_file: Path | None = None
     vault_role_id: str | None = None
     vault_secret_id: str | None = field(default=None, repr=False)
     vault_secret_id_file: Path | None = None
     vault_secret_id_wrapped: bool = False
     vault_namespace: str | None = None
     vault_cacert: Path | None = None
+    vault_service_token_role: str | None = None
     vault_mounts: Mapping[str, tuple[str, int]] = field(default_factory=lambda: {"kv": ("secret", 2)})
-    secret_paths: tuple[str, ...] = (
-        "services/{service}/{env}/**",
-        "services/{service}/common/**",
-        "shared/{env}/**",
-        "shared/common/**",
-    )
+    secret_paths: tuple[str, ...] = SECRET_PATHS
     secret_labels: tuple[str, ...] = ()
     secret_sources: tuple[str, ...] = ()
     encrypt_key_file: Path | None = None
@@ -110,22 +125,30 @@ class Settings:
     jwt_algorithms: tuple[str, ...] = ("RS256", "ES256")
     jwt_leeway_seconds: float = 30.0
     jwt_max_lifetime_seconds: float = 86_400.0
+    issuers_file: Path | None = None
     jwt_permission_claims: tuple[str, ...] = ("scope", "scp", "permissions", "roles")
     service_claim: str = "service"
     env_claim: str | None = None
     unscoped_read: bool = False
     rbac_file: Path | None = None
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    auth_failures_per_minute: int = 100
     spring_prefix: str = "/spring"
     token_headers: tuple[str, ...] = ()
     continue_on_missing_label: bool = False
     webhook_secret: str | None = field(default=None, repr=False)
     webhook_secret_file: Path | None = None
+    notice_urls: tuple[str, ...] = field(default=(), repr=False)
+    notice_secret: str | None = field(default=None, repr=False)
+    notice_secret_file: Path | None = None
     metrics: str = "view"
     streams_per_worker: int = 10_000
     streams_per_instance: int = 4
     streams_per_subject: int = 0
     audit_dir: Path | None = None
+    audit_file_mib: int = 64
+    audit_stream_records: int = 20_000
     log_level: str = "info"
     timings: Timings = Timings()
 
@@ -187,9 +210,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
 
 def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
     """Problems that only show when settings are looked at together: which, and what is wrong."""
-    keys = ("jwt_jwks_url", "jwt_public_key_file", "jwt_discovery")
-    if sum(bool(getattr(settings, name)) for name in keys) != 1:
-        yield _among(keys, "set exactly one of {0}, {1}, {2}=true")
+    yield from _issuer_contradictions(settings)
     for env in settings.envs:
         if any(env.endswith(f"-{other}") for other in (*settings.envs, DEFAULT_ENV)):
             yield _among(("envs",), f"{{0}}: {env} ends like another env, so two services would share a file")
@@ -199,30 +220,72 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
         count = settings.workers
         yield _among(("workers", "redis_url"), f"{{0}}={count} needs {{1}}; without it everything runs in one worker")
     if settings.vault_addr:
-        if not settings.vault_role_id:
-            yield _among(("vault_role_id", "vault_addr"), "{0} is required with {1}")
-        if (settings.vault_secret_id is None) == (settings.vault_secret_id_file is None):
-            login = ("vault_secret_id", "vault_secret_id_file", "vault_addr")
-            yield _among(login, "set one of {0}, {1} with {2}")
+        yield from _login_contradictions(settings)
     if settings.secret_sources and not settings.vault_addr:
         yield _among(("secret_sources", "vault_addr"), "{0} needs {1}")
     for alias in sorted(SecretSources(settings.secret_sources).aliases - settings.vault_mounts.keys()):
         yield _among(("secret_sources", "vault_mounts"), f"{{0}}: {alias!r} is none of {{1}}")
+    if settings.secret_sources and settings.vault_service_token_role:
+        names = ("secret_sources", "vault_service_token_role")
+        yield _among(names, "{0} and {1} exclude each other: whole documents are read by the server itself")
     if settings.vault_secret_id_wrapped and settings.workers > 1:
         names = ("vault_secret_id_wrapped", "workers")
         yield _among(names, "{0} needs {1}=1: a wrapping token opens once, for one worker")
+    for secret in ("webhook_secret", "notice_secret"):
+        if getattr(settings, secret) and getattr(settings, f"{secret}_file"):
+            yield _among((secret, f"{secret}_file"), "set one of {0}, {1}")
+    if settings.notice_urls and not (settings.notice_secret or settings.notice_secret_file):
+        yield _among(("notice_secret_file", "notice_urls"), "{0} is required with {1}: notices are signed")
     if settings.decrypt_endpoint and not settings.encrypt_key_file:
         yield _among(("decrypt_endpoint", "encrypt_key_file"), "{0}=true needs {1}")
-    if settings.webhook_secret and settings.webhook_secret_file:
-        yield _among(("webhook_secret", "webhook_secret_file"), "set one of {0}, {1}")
     own = ("git_write_username", "git_write_password_file", "git_write_ssh_key_file")
     if settings.git_write and any(getattr(settings, name) for name in own):
         yield _among(("git_write", *own), "{0}=true lets the credentials for reading write; unset it, or {1}, {2}, {3}")
     if settings.git_write_username and not settings.git_write_password_file:
         yield _among(own[:2], "{0} needs {1}")
+    signed = ("require_signed_commits", "git_allowed_signers_file")
+    if settings.require_signed_commits and not settings.git_allowed_signers_file:
+        yield _among(signed, "{1} is required with {0}=true")
+    if settings.require_signed_commits and (settings.git_write or any(getattr(settings, name) for name in own)):
+        yield _among(
+            (*signed, "git_write", *own), "{0}=true: the server's own commits are not signed; unset {2}, {3}, {4}, {5}"
+        )
     for name in ("poll_seconds", "git_timeout_seconds", "git_clone_timeout_seconds", "secret_watch_seconds"):
         if getattr(settings, name) <= 0:
             yield _among((name,), "{0} must be more than 0")
+
+
+def _issuer_contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
+    """One issuer by settings, or a file with any number."""
+    keys = ("jwt_jwks_url", "jwt_public_key_file", "jwt_discovery")
+    names = ("jwt_issuer", "jwt_audience")
+    if settings.issuers_file:
+        for name in (*names, *keys):
+            if getattr(settings, name):
+                yield _among((name, "issuers_file"), "{0} belongs into {1}; unset it")
+        return
+    yield from (_among((name,), "{0} is required") for name in names if not getattr(settings, name))
+    if sum(bool(getattr(settings, name)) for name in keys) != 1:
+        yield _among(keys, "set exactly one of {0}, {1}, {2}=true")
+
+
+def _login_contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
+    """What each way of logging in to Vault needs, and what is none of its own."""
+    by_secret = ("vault_role_id", "vault_secret_id", "vault_secret_id_file", "vault_secret_id_wrapped")
+    by_token = ("vault_role", "vault_jwt_file")
+    method = settings.vault_auth_method
+    if method == "approle":
+        if not settings.vault_role_id:
+            yield _among(("vault_role_id", "vault_addr"), "{0} is required with {1}")
+        if (settings.vault_secret_id is None) == (settings.vault_secret_id_file is None):
+            yield _among((*by_secret[1:3], "vault_addr"), "set one of {0}, {1} with {2}")
+    elif not settings.vault_role:
+        yield _among(("vault_role", "vault_auth_method"), f"{{0}} is required with {{1}}={method}")
+    if method == "jwt" and settings.vault_jwt_file is None:
+        yield _among(("vault_jwt_file", "vault_auth_method"), "{0} is required with {1}=jwt")
+    for name in by_token if method == "approle" else by_secret:
+        if getattr(settings, name):
+            yield _among((name, "vault_auth_method"), f"{{0}} means nothing with {{1}}={method}")
 
 
 def _among(names: Sequence[str], text: str) -> tuple[frozenset[str], str]:
@@ -281,6 +344,10 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _http_urls(text: str) -> tuple[str, ...]:
+    return tuple(_http_url(part) for part in _listed(text))
+
+
 def _redis_url(text: str) -> str:
     if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("is not a URL of the form redis://, rediss:// or unix://")
@@ -299,6 +366,13 @@ def _readable_file(text: str) -> Path:
     if not os.access(path, os.R_OK) or not path.is_file():
         raise ValueError("no such file, or it is not readable")
     return path
+
+
+def _vault_path(text: str) -> str:
+    """A mount or a name in Vault."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", text):
+        raise ValueError("is not a path in Vault")
+    return text
 
 
 def _mounts(text: str) -> dict[str, tuple[str, int]]:
@@ -352,6 +426,14 @@ def _limit(text: str) -> int:
     return 0 if text == "0" else _count(text)
 
 
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks; one that stands for everybody trusts nobody's word."""
+    networks = tuple(ip_network(part) for part in _listed(text))
+    if any(network.prefixlen == 0 for network in networks):
+        raise ValueError("must not hold a network of all addresses")
+    return networks
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text.lower() not in choices:
@@ -373,7 +455,7 @@ _number: Callable[[str], float] = fields.Float(allow_nan=False, validate=Range(m
 _flag: Callable[[str], bool] = fields.Boolean().deserialize
 
 ASYMMETRIC = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
-REQUIRED = frozenset({"repo_url", "jwt_issuer", "jwt_audience"})
+REQUIRED = frozenset({"repo_url"})
 
 #: What config/gunicorn.conf.py tells its workers; no settings of an operator's.
 HANDED_DOWN = frozenset({"worker_slot", "metrics_owner"})
@@ -396,8 +478,10 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "git_ssh_key_file": _readable_file,
     "git_known_hosts_file": _readable_file,
     "git_ca_file": _readable_file,
+    "git_allowed_signers_file": _readable_file,
     "git_timeout_seconds": _number,
     "git_clone_timeout_seconds": _number,
+    "require_signed_commits": _flag,
     "git_write": _flag,
     "git_write_username": _text,
     "git_write_password_file": _readable_file,
@@ -406,13 +490,17 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "bind": _bind,
     "workers": _count,
     "vault_addr": _http_url,
-    "vault_auth_mount": _text,
+    "vault_auth_method": _one_of("approle", "jwt", "kubernetes"),
+    "vault_auth_mount": _vault_path,
+    "vault_role": _text,
+    "vault_jwt_file": Path,
     "vault_role_id": _text,
     "vault_secret_id": _text,
     "vault_secret_id_file": Path,
     "vault_secret_id_wrapped": _flag,
     "vault_namespace": _text,
     "vault_cacert": _readable_file,
+    "vault_service_token_role": _vault_path,
     "vault_mounts": _mounts,
     "secret_paths": _listed,
     "secret_labels": _labels,
@@ -430,21 +518,29 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "jwt_algorithms": _algorithms,
     "jwt_leeway_seconds": _number,
     "jwt_max_lifetime_seconds": _number,
+    "issuers_file": _readable_file,
     "jwt_permission_claims": _some,
     "service_claim": _text,
     "env_claim": _text,
     "unscoped_read": _flag,
     "rbac_file": _readable_file,
     "allowed_origins": _listed,
+    "trusted_proxies": _networks,
+    "auth_failures_per_minute": _limit,
     "spring_prefix": _spring_prefix,
     "token_headers": _header_names,
     "continue_on_missing_label": _flag,
     "webhook_secret": _text,
     "webhook_secret_file": _readable_file,
+    "notice_urls": _http_urls,
+    "notice_secret": _text,
+    "notice_secret_file": _readable_file,
     "metrics": _metrics,
     "streams_per_worker": _count,
     "streams_per_instance": _limit,
     "streams_per_subject": _limit,
     "audit_dir": Path,
+    "audit_file_mib": _count,
+    "audit_stream_records": _count,
     "log_level": _one_of("debug", "info", "warning", "error"),
 }

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from bench import churn, history, one_worker, two_workers
+from bench import churn, client, history, one_worker, planning, two_workers
 from bench.measure import Row, written
 
 ALL: Mapping[str, Callable[[], Sequence[Row]]] = {
@@ -15,6 +15,8 @@ ALL: Mapping[str, Callable[[], Sequence[Row]]] = {
     "two_workers": two_workers.rows,
     "churn": churn.rows,
     "history": history.rows,
+    "client": client.rows,
+    "planning": planning.rows,
 }
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,33 +70,38 @@ def rows(plan: Plan | None = None, *, keep: bool = True) -> list[Row]:
 
 def measure(directory: Path, plan: Plan) -> Found:
     """Ask a server of one worker, when it has kept the history, for targets that it has never served."""
+    with staged(directory, plan, scope="config:view") as (server, client):
+        kept_after = _wait_until_kept(server)
+        targets = [f"{service_name(number)}/prod" for number in range(plan.pages)]
+        pages = [_page(client, target) for target in targets]
+        again = [_page(client, target)[0] for target in targets]
+        return Found([seconds for seconds, _ in pages], again, kept_after, [shown for _, shown in pages])
+
+
+@contextmanager
+def staged(directory: Path, plan: Plan, *, scope: str, **settings: str) -> Iterator[tuple[Server, httpx.Client]]:
+    """A server of one worker over such a repository, and a client whose token is known there."""
     origin = directory / "origin.git"
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(origin)], check=True)  # noqa: S603, S607 - our own
     _import(origin, plan)
     with ExitStack() as closing:
         issuer = closing.enter_context(LocalIssuer())
-        settings = {
+        common = {
             "REPO_URL": str(origin),
             "ENVS": ",".join(_ENVS),
-            "SEARCH_PATHS": ",services/{service}",
+            "SEARCH_PATHS": "/,services/{service}",
             "JWT_ISSUER": issuer.url,
             "JWT_AUDIENCE": issuer.audience,
             "JWT_JWKS_URL": issuer.jwks_url,
             "POLL_SECONDS": "3600",
         }
-        server = Server(directory / "server", settings)
+        server = Server(directory / "server", {**common, **settings})
         closing.callback(server.close)
-        began = time.monotonic()
         server.start()
-        _wait_until_kept(server)
-        kept_after = round(time.monotonic() - began, 1)
-        headers = {"Authorization": f"Bearer {issuer.token(scope='config:view')}"}
+        headers = {"Authorization": f"Bearer {issuer.token(scope=scope)}"}
         client = closing.enter_context(httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60))
         client.get("/v1/admin/status").raise_for_status()  # the token, the connection
-        targets = [f"{_service(number)}/prod" for number in range(plan.pages)]
-        pages = [_page(client, target) for target in targets]
-        again = [_page(client, target)[0] for target in targets]
-        return Found([seconds for seconds, _ in pages], again, kept_after, [shown for _, shown in pages])
+        yield server, client
 
 
 def _page(client: httpx.Client, target: str) -> tuple[float, int]:
@@ -107,12 +112,15 @@ def _page(client: httpx.Client, target: str) -> tuple[float, int]:
     return seconds, len(answer.json()["revisions"])
 
 
-def _wait_until_kept(server: Server) -> None:
-    deadline = time.monotonic() + _PATIENCE
+def _wait_until_kept(server: Server) -> float:
+    """How long it took, in seconds, since the server answers."""
+    began = time.monotonic()
+    deadline = began + _PATIENCE
     while not any(line.get("message") == "history.kept" for line in server.log_lines()):
         if time.monotonic() > deadline:
             raise RuntimeError(f"the history is not kept after {_PATIENCE:g} s")
         time.sleep(0.2)
+    return round(time.monotonic() - began, 1)
 
 
 def _import(origin: Path, plan: Plan) -> None:
@@ -132,17 +140,17 @@ def _commits(plan: Plan) -> Iterator[str]:
     yield from _commit(0)
     yield _file("application.yml", "limit: 0\nlog: info\n")
     for number in range(plan.services):
-        folder = f"services/{_service(number)}"
-        yield _file(f"{folder}/{_service(number)}.yml", f"limit: 5\nown: {number}\npool: 0\n")
-        yield _file(f"{folder}/{_service(number)}.properties", "threads=4\n")
+        folder = f"services/{service_name(number)}"
+        yield _file(f"{folder}/{service_name(number)}.yml", f"limit: 5\nown: {number}\npool: 0\n")
+        yield _file(f"{folder}/{service_name(number)}.properties", "threads=4\n")
         for env in _ENVS:
-            yield _file(f"{folder}/{_service(number)}-{env}.yml", f"host: {env}.example.org\n")
+            yield _file(f"{folder}/{service_name(number)}-{env}.yml", f"host: {env}.example.org\n")
     for number in range(plan.files - 4 * plan.services):
         yield _file(f"others/{number // 100:04}/{number % 100:02}.txt", f"{number}\n")
     for commit in range(1, plan.commits):
         yield from _commit(commit)
         for chosen in {dice.randrange(plan.services), *([commit % plan.pages] if commit % 7 == 0 else [])}:
-            path = f"services/{_service(chosen)}/{_service(chosen)}.yml"
+            path = f"services/{service_name(chosen)}/{service_name(chosen)}.yml"
             yield _file(path, f"limit: 5\nown: {chosen}\npool: {commit}\n")
         if commit % 50 == 0:
             yield _file("application.yml", f"limit: {commit}\nlog: info\n")
@@ -157,7 +165,7 @@ def _file(path: str, text: str) -> str:
     return f"M 100644 inline {path}\ndata {len(text)}\n{text}\n"
 
 
-def _service(number: int) -> str:
+def service_name(number: int) -> str:
     return f"service{number:05}"
 
 

@@ -69,6 +69,10 @@ class Stage:
             made.append(kind(token, f"{service}/prod/main", f"instance-{number}"))
         return made
 
+    def service(self, number: int) -> str:
+        """The name of the service of a topic; its env is `prod`."""
+        return _service(number)
+
     def push(self, marker: str) -> None:
         """A commit that changes every topic, at the origin; the server does not know of it yet."""
         self.origin.write({"application.yml": _shared(marker)})

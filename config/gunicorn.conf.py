@@ -108,6 +108,11 @@ def _raise_descriptor_limit(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
 
 
+def _forbid_core_dumps() -> None:
+    """A core file would hold every secret that the worker has in memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def _settings_are_good() -> bool:
     """All problems in one message, before any worker. In a process of its own: the master must not hold our code."""
     return not subprocess.run([sys.executable, "-m", "app", "check"], cwd=ROOT, check=False).returncode
@@ -117,6 +122,7 @@ if not _settings_are_good():
     sys.exit(1)
 _streams = _number("STREAMS_PER_WORKER", 10_000)
 _raise_descriptor_limit(_streams + RESERVE + 500)
+_forbid_core_dumps()
 
 wsgi_app = "wsgi:app"
 chdir = str(ROOT)

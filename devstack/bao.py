@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -74,6 +75,11 @@ class Bao:
     def resume(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
+
+    def unseal(self) -> None:
+        """After `root.sys.seal()`, with the key that it printed at its start."""
+        (key,) = re.findall(r"^Unseal Key: (\S+)$", self._log.read_text(), re.MULTILINE)
+        self.root.sys.submit_unseal_key(key)
 
     def close(self) -> None:
         self.root.adapter.close()

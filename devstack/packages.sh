@@ -1,8 +1,8 @@
 #!/bin/sh
 # Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser, the proxy, the Prometheus and the node that only the tests drive. Installs the
-# Debian packages that are missing when it is root and apt-get is there; else says what to install. Silent when nothing is
-# missing.
+# environments. With `tests`: the browser, the proxy, Prometheus, the sshd and Node, which only the tests drive. Installs
+# the Debian packages that are missing when it is root and apt-get is there; else says what to install. Silent when
+# nothing is missing.
 set -eu
 
 missing=
@@ -13,7 +13,9 @@ tests)
     command -v promtool > /dev/null || missing="$missing prometheus"
     command -v node > /dev/null || missing="$missing nodejs"
     command -v npm > /dev/null || missing="$missing npm"
-    these="a Chromium, an nginx, a Prometheus, a node and an npm on the PATH, for the tests"
+    command -v sshd > /dev/null || missing="$missing openssh-server"
+    command -v ssh-keygen > /dev/null || missing="$missing openssh-client"
+    these="a Chromium, an nginx, a Prometheus, an sshd, a node, an npm and ssh-keygen, for the tests"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"
@@ -32,8 +34,10 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
         cat "$log" >&2
         exit 1
     fi
-    for service in nginx prometheus; do
-        case $missing in *$service*)
+    for package in nginx prometheus openssh-server; do
+        service=${package#open}
+        service=${service%-server}
+        case $missing in *$package*)
             # Debian makes a service of it; the tests want the program alone.
             { update-rc.d $service disable && invoke-rc.d $service stop; } > "$log" 2>&1 || true
             ;;

@@ -27,11 +27,19 @@ class Server:
     """
 
     def __init__(
-        self, directory: Path, settings: Mapping[str, str], *, application: str = "wsgi:app", port: int = 0
+        self,
+        directory: Path,
+        settings: Mapping[str, str],
+        *,
+        application: str = "wsgi:app",
+        port: int = 0,
+        gunicorn_options: str = "",
     ) -> None:
-        """`settings` by their names without prefix (`{"REPO_URL": ...}`); `port` 0 takes any free one."""
+        """`settings` by their names without prefix (`{"REPO_URL": ...}`); `port` 0 takes any free one. The options are
+        gunicorn's own, as on its command line."""
         directory.mkdir(parents=True, exist_ok=True)
         self._application = application
+        self._gunicorn_options = gunicorn_options
         self._process: subprocess.Popen[bytes] | None = None
         self.log = directory / "log"
         self.port = port or free_port()
@@ -48,6 +56,7 @@ class Server:
         """
         given = {PREFIX + name: value for name, value in self.settings.items()}
         env = {**plain_environment(without=(PREFIX, "PROMETHEUS_")), "PYTHONUNBUFFERED": "1", **given}
+        env["GUNICORN_CMD_ARGS"] = self._gunicorn_options
         command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "config" / "gunicorn.conf.py")]
         self._process = launch([*command, self._application], self.log, cwd=ROOT, env=env)
         if until is not None:
@@ -92,6 +101,14 @@ class Server:
         chosen = worker or self.workers[0]
         psutil.Process(chosen).kill()
         return chosen
+
+    def kill(self) -> None:
+        """End it and all workers at once, as a power cut does; `start` brings it back on the same port."""
+        if self._process is not None:
+            for process in (psutil.Process(self._process.pid), *self._children()):
+                process.kill()
+            self._process.wait()
+            self._process = None
 
     def reload(self) -> None:
         """Replace the workers (SIGHUP)."""

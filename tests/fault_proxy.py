@@ -10,6 +10,7 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -29,13 +30,15 @@ class Direction:
     """What befalls the bytes that go one way. May be changed at any time and from any thread.
 
     Before each piece pass `delay` seconds, and up to `jitter` more at random. A piece has at most `piece` bytes, or
-    with `torn` a random number of them up to that. `passed` counts what has been handed on.
+    with `torn` a random number of them up to that. `passed` counts what has been handed on. `altered`: where a
+    piece holds one of these texts, it gets the other, which is as long.
     """
 
     def __init__(self, gate: threading.Condition, seed: int) -> None:
         self.delay = self.jitter = 0.0
         self.piece, self.torn = _SIZE, False
         self.passed = 0
+        self.altered: Mapping[bytes, bytes] = {}
         self._gate = gate  # guards what follows, and `passed`
         self._random = random.Random(seed)
         self._stalled = False
@@ -169,7 +172,10 @@ class Link:
     def _next(self, data: bytes, way: Direction) -> tuple[bytes, bytes]:
         way._wait(self)
         size = way._pause(self)
-        return data[:size], data[size:]
+        piece = data[:size]
+        for text, other in way.altered.items():
+            piece = piece.replace(text, other)
+        return piece, data[size:]
 
     def _write(self, sink: socket.socket, data: bytes) -> None:
         while data and not self.over:

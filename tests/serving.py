@@ -127,7 +127,7 @@ def serving_origin(
 
     `patience` is how long (seconds) a first configuration is waited for.
     """
-    with new_server(directory, issuer, origin.url, vault=vault, **settings) as server:
+    with new_server(directory, issuer, settings.pop("repo_url", origin.url), vault=vault, **settings) as server:
         server.start().wait(patience)
         with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
             yield Serving(server, origin, issuer, client)

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from click.testing import CliRunner, Result
+
 from app.audit import AuditEvent, AuditTrail, Outcome
+from app.audit.files import chains_in
+from app.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,6 +22,11 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     env |= {f"CONFIG_SERVER_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "app", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def invoke(*arguments: str) -> Result:
+    """In this process, where the environment does not matter."""
+    return CliRunner().invoke(main, arguments)
 
 
 def test_check_lists_everything_that_is_wrong_at_once() -> None:
@@ -31,6 +40,15 @@ def test_check_lists_everything_that_is_wrong_at_once() -> None:
 def test_check_is_silent_about_good_settings() -> None:
     done = run("check", REPO_URL="https://x/y.git", JWT_ISSUER="i", JWT_AUDIENCE="a", JWT_DISCOVERY="true")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_check_looks_into_the_files_about_tokens(tmp_path: Path) -> None:
+    (tmp_path / "issuers.toml").write_text("[[issuer]]\nissuer = 'https://a.example'\nmisspelt = 1\n")
+    done = run("check", REPO_URL="https://x/y.git", ISSUERS_FILE=str(tmp_path / "issuers.toml"))
+    assert done.returncode == 1
+    for told in ("ISSUERS_FILE", "issuer 1: audience", "issuer 1: misspelt", "exactly one of jwks_url"):
+        assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_verify_proves_a_trail_and_finds_an_edited_line(tmp_path: Path) -> None:
@@ -63,6 +81,73 @@ def test_verify_finds_the_trail_of_the_server_by_its_settings(tmp_path: Path) ->
     assert (done.returncode, "1 records, intact" in done.stdout) == (0, True)
 
 
+def test_verify_finds_what_is_gone_over_closed_files_and_between_hosts(tmp_path: Path) -> None:
+    for host in ("a", "b"):
+        trail = AuditTrail(tmp_path / host, chain="worker-0", clock=lambda: 1_700_000_000.0, file_bytes=1)
+        trail.start()
+        for number in range(4):
+            trail.record(AuditEvent("config.refresh", Outcome.ALLOWED, subject=f"admin{number}"), durable=True)
+        (tmp_path / host / "host").write_text(host)
+        if host == "a":
+            end = trail.end
+        elif end is not None:
+            anchor = AuditEvent("audit.anchor", Outcome.ALLOWED, keys=(f"a/worker-0#{end[1].seq}={end[1].hash}",))
+            trail.record(anchor, durable=True)
+        trail.close()
+    here, there = str(tmp_path / "a"), str(tmp_path / "b")
+    assert invoke("audit", "verify", here, there).exit_code == 0
+
+    (tmp_path / "a" / "worker-0.jsonl").unlink()
+    assert invoke("audit", "verify", here).exit_code == 0  # alone it cannot know
+    done = invoke("audit", "verify", here, there)
+    assert (done.exit_code, "its end was cut off" in done.output) == (1, True)
+
+    (tmp_path / "b" / "worker-0.to-000000000001.jsonl").unlink()
+    dropped = invoke("audit", "verify", there)
+    assert (dropped.exit_code, "BROKEN at line 1: 1 lines before it were dropped" in dropped.output) == (1, True)
+    assert invoke("audit", "verify", "--archived", there).exit_code == 0
+
+
 def test_verify_of_a_folder_without_a_trail_proves_nothing_and_says_so(tmp_path: Path) -> None:
     done = run("audit", "verify", str(tmp_path))
     assert (done.returncode, "no audit trail" in done.stderr) == (1, True)
+    assert not chains_in(tmp_path / "nowhere")
+
+
+def test_validate_finds_in_a_folder_what_the_server_would_hold_back(tmp_path: Path) -> None:
+    files = {
+        "application.yml": "log: info\n",
+        "pay-prod.yml": "db:\n  pool: 99\n",
+        "pay-dev.yml": "db: {password: '${vault:kv/services/other/dev/db#password}'}\n",
+        "shop-prod.yml": "a: [\n",
+        "fine-prod.yml": "a: ${b}\nb: 1\npassword: ${vault:kv/services/fine/prod/db#password}\n",
+        "fine-dev.yml": "password: ${vault:nope/services/fine/dev/db#password}\n",
+        ".config-server/schemas/pay.json": '{"properties": {"db": {"properties": {"pool": {"maximum": 50}}}}}',
+        ".config-server/freeze.toml": "[[window]]\nfrom = 1\n",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (tmp_path / "link-prod.yml").symlink_to("pay-prod.yml")
+    done = run("validate", str(tmp_path), "--envs", "prod,dev")
+    assert done.returncode == 1
+    places = {line.partition(": ")[0]: line for line in done.stdout.splitlines()}
+    assert set(places) == {
+        ".config-server/freeze.toml",
+        "fine-dev.yml:1",
+        "link-prod.yml",
+        "pay-dev.yml:1",
+        "pay-prod.yml:2",
+        "shop-prod.yml:2",
+    }
+    assert "db.pool: must be at most 50" in places["pay-prod.yml:2"]
+    assert "(pay/prod)" in places["pay-prod.yml:2"]
+    assert "is not this target's to use" in places["pay-dev.yml:1"]
+    assert "names a mount that there is not" in places["fine-dev.yml:1"]
+
+
+def test_validate_is_content_with_a_good_folder_and_not_with_one_that_names_nobody(tmp_path: Path) -> None:
+    (tmp_path / "pay-prod.yml").write_text("a: 1\n")
+    good = run("validate", str(tmp_path), ENVS="prod")
+    assert (good.returncode, good.stdout, good.stderr) == (0, "", "1 targets, 0 findings\n")
+    assert run("validate", str(tmp_path)).returncode == 1

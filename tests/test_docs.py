@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "config").rglob("*.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "SECURITY.md",
+        *(page for room in ("docs", "config", "client") for page in (ROOT / room).rglob("*.md")),
+    ]
+)
 
 
 def _anchors(page: Path) -> set[str]:
@@ -47,3 +53,10 @@ def test_every_dependency_has_its_reason() -> None:
     packages = {re.split(r"[\[=]", line)[0] for line in lines if line and not line.startswith("#")}
     page = (ROOT / "docs" / "adr" / "0002-dependencies.md").read_text()
     assert set(re.findall(r"^\| ([\w-]+) \| .", page, re.MULTILINE)) - {"package"} == packages
+
+
+def test_what_is_said_to_be_shown_by_a_test_names_tests_that_there_are() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", page))
+    assert len(named) > 30
+    assert not [name for name in sorted(named) if not (ROOT / name).is_file()]

@@ -245,3 +245,11 @@ def test_its_end_is_the_end_of_every_link_whatever_waits_in_it(listener: socket.
         assert time.monotonic() - started < 2
         eventually(lambda: threading.active_count() == before)
         assert all(is_reset(pair.client) for pair in pairs)
+
+
+def test_what_is_altered_on_its_way_is_as_long_as_before(proxy: FaultProxy, pair: Pair) -> None:
+    proxy.down.altered = {b"pool": b"POOL"}
+    pair.server.sendall(b"a pool of pools")
+    assert exactly(pair.client, 15) == b"a POOL of POOLs"
+    pair.client.sendall(b"a pool")
+    assert exactly(pair.server, 6) == b"a pool", "the other way"

@@ -19,6 +19,13 @@ LEAST = {
     "JWT_AUDIENCE": "config-server",
     "JWT_JWKS_URL": "https://issuer.example/jwks.json",
 }
+BY_TOKEN = {
+    "VAULT_ADDR": "http://vault:8200",
+    "VAULT_AUTH_METHOD": "jwt",
+    "VAULT_ROLE": "r",
+    "VAULT_JWT_FILE": "/run/token",
+}
+BY_SECRET = {"VAULT_ADDR": "http://vault:8200", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
 
 
 def made(environ: dict[str, str] | None = None, **given: Any) -> Settings:
@@ -82,6 +89,21 @@ def test_missing_wrong_unknown_and_contradicting_settings_are_listed_at_once() -
     ]
 
 
+def test_a_file_of_issuers_stands_in_place_of_one_issuer(tmp_path: Path) -> None:
+    (tmp_path / "issuers.toml").write_text("")
+    file = {PREFIX + "REPO_URL": "x", PREFIX + "ISSUERS_FILE": str(tmp_path / "issuers.toml")}
+    assert Settings.from_env(file).jwt_issuer is None
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_env(file | {PREFIX + "JWT_ISSUER": "https://a.example", PREFIX + "JWT_DISCOVERY": "true"})
+    assert len(refused.value.problems) == 2
+    assert all("belongs into CONFIG_SERVER_ISSUERS_FILE" in problem for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "proxy.example.org", "10.0.0.1/8"])
+def test_a_trusted_proxy_is_a_network_and_not_everybody(text: str) -> None:
+    assert problems({"TRUSTED_PROXIES": text})
+
+
 def test_a_setting_that_cannot_be_read_is_told_once_and_not_as_a_contradiction_too() -> None:
     assert len(problems({"JWT_JWKS_URL": "nonsense"})) == 1
     assert len(problems({"REDIS_URL": "nonsense", "WORKERS": "4"})) == 1
@@ -105,6 +127,8 @@ def test_a_setting_that_cannot_be_read_is_told_once_and_not_as_a_contradiction_t
         ("NAMESPACE", "blue", "blue"),
         ("SECRET_LABELS", "main, release/2.1", ("main", "release/2.1")),
         ("VAULT_MOUNTS", "kv=secret:2, old=a/b-c:1", {"kv": ("secret", 2), "old": ("a/b-c", 1)}),
+        ("VAULT_AUTH_METHOD", "Kubernetes", "kubernetes"),
+        ("VAULT_AUTH_MOUNT", "team/approle", "team/approle"),
         ("GIT_WRITE", "true", True),
         ("JWT_AUDIENCE", "a, b", ("a", "b")),
         ("JWT_ALGORITHMS", "ES256,EdDSA", ("ES256", "EdDSA")),
@@ -152,6 +176,9 @@ def test_a_setting_is_read_as_what_it_is(name: str, text: str, value: object) ->
         ("WORKERS", "many"),
         ("STREAMS_PER_WORKER", "0"),
         ("VAULT_ADDR", "vault:8200"),
+        ("VAULT_AUTH_METHOD", "userpass"),
+        ("VAULT_AUTH_MOUNT", "../sys"),
+        ("VAULT_SERVICE_TOKEN_ROLE", "a//b"),
         ("VAULT_MOUNTS", "kv=secret"),
         ("VAULT_MOUNTS", "KV=secret:2"),
         ("VAULT_MOUNTS", "kv=../sys:2"),
@@ -191,6 +218,15 @@ def test_a_wrong_value_is_refused_naming_the_setting(name: str, text: str) -> No
             },
             ["VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE"],
         ),
+        (
+            {**BY_SECRET, "VAULT_SERVICE_TOKEN_ROLE": "r", "SECRET_SOURCES": "kv/application"},
+            ["SECRET_SOURCES", "VAULT_SERVICE_TOKEN_ROLE"],
+        ),
+        ({**BY_TOKEN, "VAULT_ROLE": ""}, ["VAULT_ROLE", "VAULT_AUTH_METHOD"]),
+        ({**BY_TOKEN, "VAULT_JWT_FILE": ""}, ["VAULT_JWT_FILE", "VAULT_AUTH_METHOD"]),
+        ({**BY_TOKEN, "VAULT_SECRET_ID": "s"}, ["VAULT_SECRET_ID", "VAULT_AUTH_METHOD"]),
+        ({**BY_TOKEN, "VAULT_SECRET_ID_WRAPPED": "true"}, ["VAULT_SECRET_ID_WRAPPED", "VAULT_AUTH_METHOD"]),
+        ({**BY_SECRET, "VAULT_ROLE": "r"}, ["VAULT_ROLE", "VAULT_AUTH_METHOD"]),
         ({"POLL_SECONDS": "0"}, ["POLL_SECONDS"]),
         ({"GIT_TIMEOUT_SECONDS": "0"}, ["GIT_TIMEOUT_SECONDS"]),
         ({"SECRET_WATCH_SECONDS": "0"}, ["SECRET_WATCH_SECONDS"]),
@@ -199,6 +235,12 @@ def test_a_wrong_value_is_refused_naming_the_setting(name: str, text: str) -> No
 def test_settings_that_contradict_each_other_are_refused_naming_both(environ: dict[str, str], named: list[str]) -> None:
     (problem,) = problems(environ)
     assert all(PREFIX + name in problem for name in named)
+
+
+@pytest.mark.parametrize("change", [{}, {"VAULT_AUTH_METHOD": "kubernetes", "VAULT_JWT_FILE": ""}])
+def test_a_login_by_a_signed_token_needs_no_secret_id(change: dict[str, str]) -> None:
+    settings = made({**BY_TOKEN, **change})
+    assert (settings.vault_role, settings.vault_role_id) == ("r", None)
 
 
 def test_a_wrapped_secret_id_is_for_one_worker_and_two_webhook_secrets_are_one_too_many(tmp_path: Path) -> None:

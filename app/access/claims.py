@@ -94,6 +94,16 @@ def _seconds(claims: Claims, name: str) -> float | None:
     return float(value)
 
 
+def claim_of(claims: Claims, name: str) -> object:
+    """The claim of that name. One that begins with a slash is a JSON pointer (RFC 6901) into nested claims."""
+    if not name.startswith("/"):
+        return claims.get(name)
+    value: object = claims
+    for part in name[1:].split("/"):
+        value = value.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(value, Mapping) else None
+    return value
+
+
 def _text(claims: Claims, name: str) -> str:
     value = claims.get(name)
     if not isinstance(value, str):
@@ -104,7 +114,7 @@ def _text(claims: Claims, name: str) -> str:
 
 
 def _name(claims: Claims, claim: str | None) -> str | None:
-    value = claims.get(claim) if claim else None
+    value = claim_of(claims, claim) if claim else None
     if value is None:
         return None
     if not isinstance(value, str) or not NAME.fullmatch(value):
@@ -113,7 +123,7 @@ def _name(claims: Claims, claim: str | None) -> str | None:
 
 
 def _grants(claims: Claims, issuer: Issuer, rbac: Rbac) -> tuple[Grant, ...]:
-    texts = (text for name in issuer.permission_claims for text in _texts(claims.get(name)))
+    texts = (text for name in issuer.permission_claims for text in _texts(claim_of(claims, name)))
     return tuple(dict.fromkeys((*parse_grants(texts), *rbac.grants(issuer.issuer, claims))))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
@@ -25,8 +26,10 @@ def checked_url(url: str) -> str:
     return url
 
 
-def fetch_document(url: str, *, deadline_seconds: float = 5.0) -> bytes:
-    """The body of a 200 answer to GET.
+def fetch_document(
+    url: str, *, deadline_seconds: float = 5.0, ca_file: Path | None = None, token_file: Path | None = None
+) -> bytes:
+    """The body of a 200 answer to GET, over TLS verified by `ca_file` and logged in with the token in `token_file`.
 
     Waits at most 2 s to connect and between two pieces, `deadline_seconds` for the body. Raises OSError (which the
     errors of requests are) when there is no good answer in that time, ValueError when the answer is not usable: a
@@ -34,10 +37,29 @@ def fetch_document(url: str, *, deadline_seconds: float = 5.0) -> bytes:
     """
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     deadline = time.monotonic() + deadline_seconds
-    with requests.get(url, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True) as answer:
+    with requests.get(
+        url,
+        headers=headers,
+        auth=_Bearer(token_file.read_text().strip()) if token_file else None,
+        verify=str(ca_file) if ca_file else None,
+        timeout=TIMEOUT_SECONDS,
+        allow_redirects=False,
+        stream=True,
+    ) as answer:
         if answer.status_code != 200:
             raise ValueError(f"the provider answered {answer.status_code}")
         return _read(answer, deadline)
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Said as `auth`, a login of ~/.netrc does not take its place."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
 
 
 def _read(answer: requests.Response, deadline: float) -> bytes:

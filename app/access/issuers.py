@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.access.jwk import ALGORITHMS
 from app.access.keys import Keys
+from app.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +15,8 @@ class Issuer:
     """One issuer. `leeway` and `max_lifetime` are seconds; a token must be for one of `audiences`.
 
     `permission_claims` are read for permissions, a text split at spaces or a list of texts; `service_claim` and
-    `env_claim` name the claims that say which service (and env) the bearer is. Raises ValueError when it trusts nothing
-    or too much.
+    `env_claim` name the claims that say which service (and env) the bearer is; a name may be a JSON pointer. Raises
+    ValueError when it trusts nothing or too much.
     """
 
     issuer: str
@@ -48,6 +49,15 @@ class Issuers:
     def find(self, name: object) -> Issuer | None:
         """The issuer of exactly that name; a claim may be anything, so may `name`."""
         return self._by_name.get(name) if isinstance(name, str) else None
+
+    def named(self, name: str | None) -> Issuer:
+        """The issuer that somebody names in a request; who names none means the only one. Raises BadInput."""
+        if name is None and len(self._by_name) == 1:
+            return next(iter(self))
+        issuer = self.find(name)
+        if issuer is None:
+            raise BadInput("issuer", "must name one of the trusted issuers")
+        return issuer
 
     def __iter__(self) -> Iterator[Issuer]:
         return iter(self._by_name.values())

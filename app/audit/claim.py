@@ -12,17 +12,18 @@ from typing import Final
 import rfc8785
 
 from app.audit.event import Link, digest
+from app.audit.files import SUFFIX, damaged_path
 
-SUFFIX: Final = ".jsonl"
 _MAX_CHAINS: Final = 100
 _BLOCK: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An open, locked chain file: `link` and `size` are its end in whole lines, `torn` what follows the last newline.
+    """An open, locked chain file: `size` is its length in whole lines, `torn` what follows the last newline, `link`
+    the end of the chain, in this file or in the one before.
 
-    `damaged` is the name under which a former file of this chain was kept, because its last line was not ours.
+    `damaged` is the name of a file of this chain whose last line was not ours; the chain then begins anew.
     """
 
     descriptor: int
@@ -67,12 +68,15 @@ def _locked(path: Path) -> int | None:
 
 def _seen(descriptor: int, path: Path, chain: str, time: float) -> Claim:
     try:
+        former = _former(path)
         size, line, torn = _tail(descriptor)
-        link = link_of(line) if line else Link()
+        link = link_of(line) if line else _end_of(former)
         if link is not None:
             return Claim(descriptor, path, chain, size, link, torn)
-        # Evidence: it stays as it is for `verify` to point at, and the chain begins anew.
-        aside = path.with_name(f"{chain}.damaged-{int(time)}{SUFFIX}")
+        if not line and former is not None:
+            return Claim(descriptor, path, chain, size, Link(), torn, former.name)
+        # Evidence: it stays as it is for `verify` to point at, and the chain goes on from the file before it.
+        aside = damaged_path(path, int(time))
         path.rename(aside)
         fresh = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(fresh, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,7 +84,27 @@ def _seen(descriptor: int, path: Path, chain: str, time: float) -> Claim:
         os.close(descriptor)
         raise
     os.close(descriptor)
-    return Claim(fresh, path, chain, 0, Link(), b"", aside.name)
+    return Claim(fresh, path, chain, 0, _end_of(former) or Link(), b"", aside.name)
+
+
+def _former(path: Path) -> Path | None:
+    """The file of the chain that was closed last. What a crash left half closed is opened again."""
+    closed = sorted(path.parent.glob(f"{path.name.removesuffix(SUFFIX)}.to-*{SUFFIX}"))
+    for each in closed:
+        if each.samefile(path):
+            each.unlink()
+    return next((each for each in reversed(closed) if each.exists()), None)
+
+
+def _end_of(former: Path | None) -> Link | None:
+    """Where a closed file ends; None when that is no record of ours."""
+    if former is None:
+        return Link()
+    descriptor = os.open(former, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return link_of(_tail(descriptor)[1])
+    finally:
+        os.close(descriptor)
 
 
 def link_of(line: bytes) -> Link | None:

@@ -56,6 +56,10 @@ class Link:
     hash: str = GENESIS
 
 
+#: Before the first record.
+BEGINNING: Final = Link()
+
+
 def chained(event: AuditEvent, *, time: float, chain: str, after: Link) -> tuple[bytes, Link]:
     """The line (with its newline) that records `event` at `time` (Unix seconds) after `after`, and the new end."""
     record: dict[str, Json] = {

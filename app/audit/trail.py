@@ -10,8 +10,8 @@ from typing import Final
 
 import structlog
 
-from app.audit.chain_file import ChainFile, Dated
-from app.audit.event import AuditEvent, Outcome
+from app.audit.chain_file import FILE_BYTES, ChainFile, Dated
+from app.audit.event import AuditEvent, Link, Outcome
 from app.errors import AuditUnavailable
 
 #: Records written in one go: a few milliseconds of hashing, after which other greenlets have their turn.
@@ -33,6 +33,7 @@ class AuditTrail:
         chain: str,
         clock: Callable[[], float],
         capacity: int = 10_000,
+        file_bytes: int = FILE_BYTES,
         retry_seconds: float = 1.0,
         on_written: Callable[[int], None] = lambda _count: None,
         on_failure: Callable[[int], None] = lambda _count: None,
@@ -40,13 +41,15 @@ class AuditTrail:
         """Nothing is opened before `start`.
 
         `chain` names this worker's file, `clock` gives Unix seconds, `capacity` is how many records may wait to be
-        written behind, `retry_seconds` the pause after a failed write; `on_written` and `on_failure` are told how
+        written behind, `file_bytes` the size at which the chain goes on in a new file, `retry_seconds` the pause after
+        a failed write; `on_written` and `on_failure` are told how
         many records were written, or could not be (both must be quick and not raise).
         """
         self._directory = directory
         self._chain = chain
         self._clock = clock
         self._capacity = capacity
+        self._file_bytes = file_bytes
         self._retry_seconds = retry_seconds
         self._on_written = on_written
         self._on_failure = on_failure
@@ -64,7 +67,7 @@ class AuditTrail:
         """Continue the chain of this name and start writing behind. Raises AuditUnavailable."""
         try:
             with self._file_lock:
-                self._file = ChainFile(self._directory, self._chain, self._clock())
+                self._file = ChainFile(self._directory, self._chain, self._clock(), file_bytes=self._file_bytes)
         except OSError as exc:
             raise AuditUnavailable("the audit trail cannot be opened") from exc
         self._stopping.clear()
@@ -114,6 +117,12 @@ class AuditTrail:
         """Whether the last write succeeded and nothing is being dropped."""
         with self._queue_lock:
             return not self._failing and not self._dropped
+
+    @property
+    def end(self) -> tuple[str, Link] | None:
+        """The chain's name and its last record, while it is open. Another chain than ours if that was in use."""
+        file = self._file
+        return None if file is None else (file.chain, file.end)
 
     @property
     def path(self) -> Path | None:

@@ -1,25 +1,28 @@
-"""Proving a chain: which line was edited, dropped or moved, if any."""
+"""Proving a trail: which line of which file was edited, dropped or moved, and which chain is not what others saw."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import rfc8785
 
-from app.audit.claim import SUFFIX
-from app.audit.event import Link, digest, encoded
+from app.audit.anchors import ANCHOR, Anchor
+from app.audit.event import BEGINNING, Link, digest, encoded
+from app.audit.files import SUFFIX, ChainFiles, chains_in, host_of
+from app.audit.tail import number_of
 from app.model import Json
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`records` is how many lines are proven. With a fault, `line` (from 1) is the first that does not fit, and why.
+    """`records` is how many lines are proven. With a fault, `reason` says what it is, and `line` (from 1) which is the
+    first that does not fit, if it is one line's.
 
-    A chain proves nothing about lines cut off its end: compare `last` (hash of the last proven record) with a copy
-    kept elsewhere.
+    A chain alone proves nothing about lines cut off its end: compare `last` (hash of the last proven record) with a
+    copy kept elsewhere. Other chains that name it do.
     """
 
     records: int
@@ -29,12 +32,22 @@ class Verdict:
 
     @property
     def intact(self) -> bool:
-        return self.line is None
+        return self.reason is None
 
 
-def verify_chain(lines: Iterable[bytes]) -> Verdict:
-    """Follow a chain from its first line to the first fault; `lines` are those of the file, newlines included."""
-    link, chain = Link(), None
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """What `file`, in its `line`, says of a chain: that record `link.seq` has this hash."""
+
+    link: Link
+    file: str
+    line: int
+
+
+def verify_chain(lines: Iterable[bytes], after: Link = BEGINNING) -> Verdict:
+    """Follow a chain from its first line to the first fault; `lines` are those of a file, newlines included, and
+    `after` is where the file before it ends."""
+    link, chain = after, None
     number = 0
     for number, line in enumerate(lines, start=1):
         record = _parsed(line)
@@ -45,13 +58,105 @@ def verify_chain(lines: Iterable[bytes]) -> Verdict:
     return Verdict(number, link.hash)
 
 
-def verify_directory(directory: Path) -> dict[str, Verdict]:
-    """The verdict on every chain in `directory`, by file name. Raises OSError."""
-    verdicts = {}
-    for path in sorted(directory.glob(f"*{SUFFIX}")):
-        with path.open("rb") as file:
-            verdicts[path.name] = verify_chain(file)
+def verify_directory(*directories: Path, archived: bool = False) -> dict[str, Verdict]:
+    """The verdict on every file of the trails in `directories`, by its name (of several trails: with its directory).
+
+    `archived`: the oldest files were moved elsewhere; a chain is then proven from the first record that is there. The
+    trails of several hosts prove more than each alone, as their chains name each other. Raises OSError.
+    """
+    verdicts: dict[str, Verdict] = {}
+    claims: dict[tuple[Path, str], list[_Claimed]] = {}
+    hosts = {host: directory for directory in directories if (host := host_of(directory))}
+    for directory in directories:
+        prefix = f"{directory}/" if len(directories) > 1 else ""
+        for files in chains_in(directory).values():
+            verdicts |= {f"{prefix}{path.name}": each for path, each in _segments(files, archived=archived)}
+            for path in _paths(files):
+                for anchor, line in _anchors(path):
+                    host, slash, chain = anchor.chain.rpartition("/")
+                    where = hosts.get(host) if slash else directory
+                    if where is not None:
+                        claimed = _Claimed(anchor.link, path.name, line)
+                        claims.setdefault((where, chain), []).append(claimed)
+    for (directory, chain), claimed_here in claims.items():
+        prefix = f"{directory}/" if len(directories) > 1 else ""
+        reason = _contradiction(chains_in(directory).get(chain, ChainFiles()), claimed_here, archived=archived)
+        name = f"{prefix}{chain}{SUFFIX}"
+        verdict = verdicts.get(name, Verdict(0, ""))
+        if reason is not None and verdict.intact:
+            verdicts[name] = replace(verdict, reason=reason)
     return verdicts
+
+
+def _segments(files: ChainFiles, *, archived: bool) -> Iterator[tuple[Path, Verdict]]:
+    """File by file in the order of their first records, each after the one whose end it names."""
+    ends: dict[int, Link] = {}
+    for first, path in sorted((_first(path), path) for path in _paths(files)):
+        after = _end_before(first, ends)
+        if archived and not ends and first > 1:
+            after = _as_it_says(path, first)
+        with path.open("rb") as file:
+            verdict = verify_chain(file, after)
+        last = after.seq + verdict.records
+        ends[last] = Link(last, verdict.last)
+        yield path, verdict
+
+
+def _end_before(first: int, ends: Mapping[int, Link]) -> Link:
+    """Where the chain stood before record `first`: at the file that ends there, else at the last one before."""
+    below = [seq for seq in ends if seq < first]
+    return ends[max(below)] if below and first > 1 else BEGINNING
+
+
+def _as_it_says(path: Path, first: int) -> Link:
+    with path.open("rb") as file:
+        record = _parsed(file.readline())
+    return Link(first - 1, str(record.get("previous"))) if record else BEGINNING
+
+
+def _first(path: Path) -> int:
+    """The number of the file's first record; of an empty file one that follows all others."""
+    with path.open("rb") as file:
+        line = file.readline()
+    return number_of(line) if line else 1 << 62
+
+
+def _paths(files: ChainFiles) -> list[Path]:
+    return [path for _, path in files.closed] + files.damaged + ([files.current] if files.current else [])
+
+
+def _anchors(path: Path) -> Iterator[tuple[Anchor, int]]:
+    """What a file says of the ends of others, and in which line."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            record = _parsed(line) if ANCHOR in line else None
+            keys = record.get("keys") if record else None
+            for key in keys if isinstance(keys, list) else []:
+                anchor = Anchor.parse(key)
+                if anchor is not None:
+                    yield anchor, number
+
+
+def _contradiction(files: ChainFiles, claims: Sequence[_Claimed], *, archived: bool) -> str | None:
+    """How a chain differs from what others have seen of it, or None."""
+    wanted = {claim.link.seq for claim in claims}
+    found: dict[int, set[str]] = {}
+    first, last = 1 << 62, 0
+    for path in _paths(files):
+        with path.open("rb") as file:
+            for line in file:
+                seq = number_of(line)
+                first, last = min(first, seq), max(last, seq)
+                if seq in wanted and (record := _parsed(line)) is not None:
+                    found.setdefault(seq, set()).add(str(record.get("hash")))
+    for claim in sorted(claims, key=lambda each: each.link.seq):
+        seq = claim.link.seq
+        if claim.link.hash in found.get(seq, ()) or (archived and seq < first):
+            continue
+        if seq > last:
+            return f"its end was cut off: {claim.file}:{claim.line} has seen record {seq}, and {last} is the last here"
+        return f"{claim.file}:{claim.line} has seen another record {seq}"
+    return None
 
 
 def _parsed(line: bytes) -> dict[str, Json] | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 
+from app.access import Issuers
 from app.audit import AuditEvent, Outcome
 from app.blueprints.schemas import RevocationBody, load_body
 from app.engine import ConfigEngine
@@ -24,11 +25,15 @@ def blueprint(
     hint: Callable[[], int],
     new_heads: Callable[[], HeadsFile],
     record: Callable[[AuditEvent], None],
-    refuse: Callable[[str, str | None, str], None],
+    refuse: Callable[[str, str, str], None],
+    issuers: Issuers,
     *,
     patience: float,
 ) -> Blueprint:
-    """`patience` is how long a refresh waits for the fetch, in seconds; then it answers 202 and the fetch goes on."""
+    """`refuse` is given kind, issuer and value.
+
+    `patience` is how long a refresh waits for the fetch, in seconds; then it answers 202 and the fetch goes on.
+    """
     routes = Blueprint("admin", __name__, url_prefix="/v1/admin")
 
     def refresh() -> ResponseReturnValue:
@@ -49,8 +54,9 @@ def blueprint(
 
     def revoke() -> ResponseReturnValue:
         body = load_body(RevocationBody(), request)
-        record(_event("access.revoke", f"{body['kind']} {body['value']}"))
-        refuse(body["kind"], body.get("issuer"), body["value"])
+        issuer = issuers.named(body.get("issuer")).issuer
+        record(_event("access.revoke", f"{body['kind']} {body['value']} of {issuer}"))
+        refuse(body["kind"], issuer, body["value"])
         return "", 204
 
     routes.post("/refresh")(refresh)

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, g, request
 
 from app.blueprints import handover
-from app.blueprints.http import stale_header
+from app.blueprints.http import instance_header, stale_header
 from app.blueprints.schemas import FileQuery, ReadQuery, load_query, moment
 from app.engine import FORMAT_NAMES, Answer, ConfigEngine, FileAnswer, ReadRequest
 from app.errors import BadInput
@@ -73,13 +73,14 @@ def read_request(query: Mapping[str, Any]) -> ReadRequest:
         seen=_seen(),
         request_id=g.request_id,
         address=request.remote_addr or "",
+        instance=instance_header(),
         gone=handover.departure(request.environ),
     )
 
 
 def with_headers(response: Response, answer: Answer | FileAnswer) -> Response:
     response.set_etag(answer.etag)
-    response.headers["Vary"] = "Authorization, Accept"
+    response.headers["Vary"] = "Authorization, Accept, X-Config-Instance"
     response.headers["X-Config-Version"] = answer.version
     response.headers["X-Config-Rev"] = str(answer.rev)
     if answer.stale:

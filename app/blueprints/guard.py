@@ -28,6 +28,7 @@ class Need(Enum):
     DECRYPT = "config:decrypt"
     PLAN = "config:view or config:write for something; of the rest the view shows nothing"
     CHANGE = "config:write for something; the view asks for each file"
+    AUDIT = "config:audit"
     METRICS = "config:view for everything; nothing where METRICS says public or names a port"
 
 
@@ -54,6 +55,7 @@ ROUTES: Mapping[str, Need] = {
     "overview.instances": Need.TOKEN,
     "admin.refresh": Need.WRITE,
     "admin.revoke": Need.WRITE,
+    "audit.records": Need.AUDIT,
     "encryption.encrypt": Need.ENCRYPT,
     "encryption.decrypt": Need.DECRYPT,
     "hold.begin": Need.WRITE,
@@ -120,6 +122,7 @@ class Guard:
         g.has_token = header is not None
         if request.blueprint == "spring":
             others = [request.headers.get(name) for name in self.token_headers]
+            g.has_token = g.has_token or any(others)
             return self.access.verifier.verify(any_token(header, others, basic=request.method in {"GET", "HEAD"}))
         return self.access.verifier.verify(bearer_token(header))
 
@@ -166,6 +169,10 @@ class Guard:
         if not any(grant.action == Action.WRITE for grant in principal.grants):
             raise Forbidden("this takes config:write")
 
+    def _audit(self, principal: Principal) -> None:
+        if not holds(principal, Action.AUDIT):
+            raise Forbidden("this takes config:audit")
+
     def _metrics(self, principal: Principal) -> None:
         if not holds(principal, Action.VIEW):
             raise Forbidden("this takes config:view")
@@ -197,6 +204,7 @@ _CHECKS: Mapping[Need, Callable[[Guard, Principal], None]] = {
     Need.DECRYPT: Guard._decrypt,
     Need.PLAN: Guard._plan,
     Need.CHANGE: Guard._change,
+    Need.AUDIT: Guard._audit,
     Need.METRICS: Guard._metrics,
 }
 

@@ -1,48 +1,51 @@
-"""POST /hooks/git: a signed word that something was pushed. A hint to fetch; nothing in it is trusted."""
+"""POST /hooks/git: a signed word that something was pushed, answered before anything is fetched."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Callable
+import time
+from collections.abc import Mapping
 
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
 from app.errors import NotFound, Unauthenticated
+from app.hooks import Arrivals, is_push, is_signed, word
+from app.notices.signing import key_of
 
 MAX_BODY = 1 << 20
-#: Headers that carry an HMAC-SHA256 of the raw body in hex, with or without "sha256=" (GitHub, Bitbucket, Gitea, Gogs).
-_SIGNATURES = ("X-Hub-Signature-256", "X-Hub-Signature", "X-Gitea-Signature", "X-Gogs-Signature")
-#: Headers that carry the secret itself (GitLab, Gitee).
-_TOKENS = ("X-Gitlab-Token", "X-Gitee-Token")
 
 
-def blueprint(secret: bytes | None, hint: Callable[[], object]) -> Blueprint:
+def blueprint(secret: bytes | None, arrivals: Arrivals) -> Blueprint:
+    """`secret` None: webhooks are not accepted. Raises ValueError for a secret that is none."""
     routes = Blueprint("hooks", __name__, url_prefix="/hooks")
+    key_of(secret or b"")
 
     def git() -> ResponseReturnValue:
-        if secret is None:
-            raise NotFound("webhooks are not set up")
-        request.max_content_length = MAX_BODY  # beyond it reading the body is a 413
-        if not is_signed(secret, request.get_data(cache=False)):
-            raise Unauthenticated("the webhook's signature does not verify")
-        hint()
-        return {"status": "accepted"}, 202
+        body = checked_body(secret)
+        if not is_push(_headers()):
+            return {"status": "ignored"}, 202
+        return {"status": "accepted" if heard(arrivals, body) else "repeated"}, 202
 
     routes.post("/git")(git)
     return routes
 
 
-def is_signed(secret: bytes, body: bytes) -> bool:
-    """Whether a header of the request proves knowledge of the secret. Compared in constant time, as bytes."""
-    expected = hmac.digest(secret, body, hashlib.sha256).hex().encode()
-    for name in _SIGNATURES:
-        given = _header(name).removeprefix(b"sha256=")
-        if given and hmac.compare_digest(given, expected):
-            return True
-    return any(hmac.compare_digest(_header(name), secret) for name in _TOKENS if _header(name))
+def checked_body(secret: bytes | None) -> bytes:
+    """The body of the request, if a header of it proves knowledge of the secret. Raises NotFound, Unauthenticated."""
+    if secret is None:
+        raise NotFound("webhooks are not set up")
+    request.max_content_length = MAX_BODY  # beyond it reading the body is a 413
+    body = request.get_data()
+    if not is_signed(secret, key_of(secret), _headers(), body, now=time.time()):
+        raise Unauthenticated("the webhook's signature does not verify")
+    return body
 
 
-def _header(name: str) -> bytes:
-    return request.headers.get(name, "").encode("utf-8", "surrogateescape")
+def heard(arrivals: Arrivals, body: bytes) -> bool:
+    """Have it fetched. False for a word that was heard just now."""
+    return arrivals.heard(body, word(request.content_type or "", body))
+
+
+def _headers() -> Mapping[str, str]:
+    """By their names in lower case."""
+    return {name.lower(): value for name, value in request.headers.items()}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from flask import Flask, Response, g, request
 
 from app.audit import AuditAggregate, AuditEvent, Outcome
+from app.errors import BadInput
 from app.model import Stale
 from app.observability import Metrics, access_line, bind_request, clear_request
 from app.observability.flask_metrics import route
@@ -30,7 +31,7 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics) -> None:
 
     def deny(status: int) -> None:
         principal = g.get("principal")
-        metrics.count_denial("unauthenticated" if status == 401 else "forbidden")
+        metrics.count_denial("forbidden" if status == 403 else "unauthenticated")
         audit.denied(
             AuditEvent(
                 f"{request.method} {route(request)}",
@@ -50,7 +51,7 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics) -> None:
         bind_request(g.request_id)
 
     def after(response: Response) -> Response:
-        if response.status_code in {401, 403}:
+        if response.status_code in {401, 403} or g.get("too_many_attempts"):
             deny(response.status_code)
         for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
@@ -83,6 +84,14 @@ def _target() -> str | None:
     """The coordinates in the path, for the log and the trail; whoever writes them escapes and shortens them."""
     arguments = request.view_args or {}
     return f"{arguments['service']}/{arguments['env']}" if "service" in arguments and "env" in arguments else None
+
+
+def instance_header() -> str | None:
+    """Which instance of a service asks, if it says so. Raises BadInput."""
+    given = request.headers.get("X-Config-Instance")
+    if given is not None and not (given.isprintable() and given.isascii() and 0 < len(given) <= 128):
+        raise BadInput("X-Config-Instance", "1 to 128 printable ASCII characters")
+    return given
 
 
 def stale_header(stale: tuple[Stale, ...]) -> str:

@@ -90,6 +90,7 @@ SIGNATURES = (
     "X-Hub-Signature",
     "X-Gitea-Signature",
     "X-Gogs-Signature",
+    "webhook-signature",
     "X-Gitlab-Token",
     "X-Gitee-Token",
 )
@@ -109,6 +110,7 @@ _SECURITY: dict[Need, _Requirements] = {
     Need.WRITE: _BEARER,
     Need.PLAN: _BEARER,
     Need.CHANGE: _BEARER,
+    Need.AUDIT: _BEARER,
     Need.METRICS: [*_BEARER, {}],
 }
 #: A stream may be opened with a ticket instead of a token.
@@ -138,6 +140,7 @@ _DENIALS: dict[Need, tuple[type[ConfigServerError], ...]] = {
     Need.WRITE: (errors.Unauthenticated, errors.Forbidden),
     Need.PLAN: (errors.Unauthenticated, errors.Forbidden),
     Need.CHANGE: (errors.Unauthenticated, errors.Forbidden),
+    Need.AUDIT: (errors.Unauthenticated, errors.Forbidden),
     Need.METRICS: (errors.Unauthenticated, errors.Forbidden),
 }
 
@@ -237,7 +240,10 @@ def _failures(operation: Operation, denials: Iterable[type[ConfigServerError]], 
     `spring`: in the shape of Spring's errors, or its own words.
     """
     told: dict[int, dict[str, str]] = {}
-    for error in dict.fromkeys((*operation.fails, *denials)):
+    fails = dict.fromkeys((*operation.fails, *denials))
+    if errors.Unauthenticated in fails:  # what it becomes when there are too many
+        fails[errors.TooManyAttempts] = None
+    for error in fails:
         told.setdefault(_status(error), {})[_kind(error)] = _meaning(error)
     for status, kind, meaning in operation.http_fails:
         told.setdefault(status, {})[kind] = meaning

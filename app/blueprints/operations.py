@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from marshmallow import Schema, fields
 
 from app import errors
+from app.blueprints.audit_schemas import AuditQuery, RecordsSchema
 from app.blueprints.change_operations import CHANGE_OPERATIONS
 from app.blueprints.operation import Answer, Operation, Part, json_body, json_of
 from app.blueprints.schemas import (
@@ -20,6 +21,7 @@ from app.blueprints.schemas import (
     InstancesQuery,
     InstancesSchema,
     NoQuery,
+    ProblemsQuery,
     ProblemsSchema,
     ReadQuery,
     RefreshSchema,
@@ -95,9 +97,10 @@ _FRAMES = (
     "`error` tells of a topic that cannot be served now, `goodbye` precedes the end. docs/protocol has the contract."
 )
 _SIGNED = (
-    "The body is the forge's own and is not looked into. It proves itself by one header: an HMAC-SHA256 of the raw "
-    "body with the shared secret, in hex, with or without `sha256=` (`X-Hub-Signature-256`, `X-Hub-Signature`, "
-    "`X-Gitea-Signature`, `X-Gogs-Signature`), or the secret itself (`X-Gitlab-Token`, `X-Gitee-Token`)."
+    "The body is the forge's own; of it only the branches and commits are looked at, and waited for. It proves itself "
+    "by one header: an HMAC-SHA256 of the raw body with the shared secret, in hex, with or without `sha256=` "
+    "(`X-Hub-Signature-256`, `X-Hub-Signature`, `X-Gitea-Signature`, `X-Gogs-Signature`), one over id, time and body "
+    "(`webhook-signature`, as Standard Webhooks has it), or the secret itself (`X-Gitlab-Token`, `X-Gitee-Token`)."
 )
 _TOPICS: Part = {
     "name": "topic",
@@ -134,7 +137,7 @@ _ACCEPT: Part = {
 _INSTANCE: Part = {
     "name": "X-Config-Instance",
     "in": "header",
-    "description": "Which instance of a service this is, for the limit of streams and for the operator's list.",
+    "description": "Which instance of a service this is: for gradual releases, limits, and the operator's list.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128},
 }
 _LAST_EVENT_ID: Part = {
@@ -192,6 +195,7 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         ("service", "env", "If-None-Match", "X-Config-Rev"),
         ReadQuery,
+        (_INSTANCE,),
         fails=(*_READ_FAILS, errors.UnknownKey, errors.FormatCollision, errors.Unprocessable, errors.Overloaded),
     ),
     "config.file": Operation(
@@ -210,6 +214,7 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         ("service", "env", "path", "If-None-Match", "X-Config-Rev"),
         FileQuery,
+        (_INSTANCE,),
         fails=(*_READ_FAILS, errors.UnknownFile),
     ),
     "history.revisions": Operation(
@@ -358,7 +363,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "Administration",
         "What is wrong",
         "Targets that are served from an older version or cannot be served, since when, at which commit and why, and "
-        "schemas that are not applied: of the targets that are asked for or followed, and that the caller may see.",
+        "schemas that are not applied: of the targets that are asked for or followed (or `all`), as far as seen.",
         {
             200: Answer(
                 "The problems.",
@@ -384,7 +389,7 @@ OPERATIONS: Mapping[str, Operation] = {
                 ),
             )
         },
-        query=NoQuery,
+        query=ProblemsQuery,
         fails=(errors.BadInput, errors.RepositoryUnavailable),
     ),
     "overview.instances": Operation(
@@ -420,13 +425,33 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         fails=(errors.RepositoryUnavailable, errors.AuditUnavailable),
     ),
+    "audit.records": Operation(
+        "Administration",
+        "What is on the trail",
+        "Who did what, newest first. Values are never in it. The files of each host are the proof; what is answered "
+        "here is a view of them.",
+        {
+            200: Answer(
+                "A page; or, as JSON lines, everything that matches.",
+                {**json_of(RecordsSchema), "application/jsonl": {"schema": {"type": "string"}}},
+            )
+        },
+        query=AuditQuery,
+        fails=(errors.BadInput, errors.NotOffered, errors.BusUnavailable, errors.AuditUnavailable),
+    ),
     **CHANGE_OPERATIONS,
     **SPRING_OPERATIONS,
     "hooks.git": Operation(
         "Hooks",
         "Be told of a push",
         "A hint to fetch, for the webhook of a Git forge. " + _SIGNED,
-        {202: Answer("Signed; a fetch will follow.", json_of(StatusSchema, {"status": "accepted"}))},
+        {
+            202: Answer(
+                "Signed. `accepted`: a fetch follows, and others until the announced commit is there; `repeated`: the "
+                "same word was heard just now; `ignored`: it is not of a push.",
+                json_of(StatusSchema, {"status": "accepted"}),
+            )
+        },
         fails=(errors.Unauthenticated, errors.NotFound),
         http_fails=((413, "too-large", "The body is larger than 1 MiB."),),
         body={"content": {"*/*": {"schema": {}}}},

@@ -7,18 +7,26 @@ from collections.abc import Callable
 from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 
-from app.access import Access
-from app.blueprints.schemas import InstancesQuery, NoQuery, load_query
-from app.engine import ConfigEngine, Instances, Problem, Problems, World, totals
+from app.access import Access, Action, holds
+from app.blueprints.schemas import InstancesQuery, NoQuery, ProblemsQuery, load_query
+from app.changes import Planner
+from app.engine import ConfigEngine, Instances, Problem, Problems, Rollouts, World, bad_head, totals
 from app.model import Target
 from app.observability import Health
 
-_NONE, _INSTANCES_QUERY = NoQuery(), InstancesQuery()
+_NONE, _INSTANCES_QUERY, _PROBLEMS_QUERY = NoQuery(), InstancesQuery(), ProblemsQuery()
 
 
 def blueprint(
-    engine: ConfigEngine, problems: Problems, instances: Instances, access: Access, health: Health
+    engine: ConfigEngine,
+    problems: Problems,
+    instances: Instances,
+    planner: Planner,
+    rollouts: Rollouts,
+    access: Access,
+    health: Health,
 ) -> Blueprint:
+    """`planner` knows the targets that the repository speaks of."""
     routes = Blueprint("overview", __name__, url_prefix="/v1/admin")
 
     def is_visible(target: Target) -> bool:
@@ -33,6 +41,7 @@ def blueprint(
         load_query(_NONE, request.args)
         world = engine.world
         targets, wrong = found(world)
+        listed = filter(is_visible, planner.known(world))
         head = world.heads.get(world.default_label)
         return {
             **health.report(),
@@ -41,13 +50,20 @@ def blueprint(
             "head": head.commit if head else None,
             "since": head.at if head else None,
             "stale": [each.as_json() for each in world.stale],
-            "targets": {"known": len(targets), **_counted(wrong)},
+            "targets": {"known": len({*targets, *listed}), **_counted(wrong)},
             "instances": totals(instances.all(world, is_visible)),
         }
 
     def list_problems() -> ResponseReturnValue:
-        load_query(_NONE, request.args)
-        return {"problems": [each.as_json() for each in found(engine.world)[1]]}
+        query = load_query(_PROBLEMS_QUERY, request.args)
+        world = engine.world
+        targets, wrong = found(world)
+        if query["all"]:
+            unasked = filter(is_visible, planner.known(world) - set(targets))
+            wrong += [bad_head(*each) for each in planner.bad(world, unasked)]
+        if holds(g.principal, Action.VIEW):
+            wrong += rollouts.problems(world)
+        return {"problems": [each.as_json() for each in wrong]}
 
     def list_instances() -> ResponseReturnValue:
         query = load_query(_INSTANCES_QUERY, request.args)

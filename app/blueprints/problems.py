@@ -26,6 +26,7 @@ STATUS: Mapping[type[ConfigServerError], int] = {
     errors.Conflict: 409,
     errors.Unprocessable: 422,
     errors.Frozen: 423,
+    errors.TooManyAttempts: 429,
     errors.TooManyStreams: 429,
     errors.Overloaded: 503,
     errors.NotOffered: 501,
@@ -80,13 +81,14 @@ def problem(status: int, kind: str, detail: str, **members: object) -> Response:
 
 
 def install(app: Flask) -> None:
-    app.register_error_handler(ConfigServerError, _ours)
+    app.register_error_handler(ConfigServerError, answer_to)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(RemoteProtocolError, _handshake)
     app.register_error_handler(Exception, _unforeseen)
 
 
-def _ours(failure: ConfigServerError) -> Response:
+def answer_to(failure: ConfigServerError) -> Response:
+    """The answer of every route to one of our errors."""
     status = status_of(failure)
     shape: Shape | None = g.get("shape")
     if shape is not None:

@@ -105,8 +105,13 @@ class RevisionSchema(Schema):
     author = fields.String()
     message = fields.String()
     signature = fields.String(
-        allow_none=True, metadata={"description": "Git's %G?: N for none, null for one that is not checked."}
+        allow_none=True,
+        metadata={
+            "description": "Git's %G?: N none, G good, U good but of an unknown key, B bad, E cannot be checked; "
+            "null where no signers are known."
+        },
     )
+    signer = fields.String(metadata={"description": "Whose good signature it is."})
     secret_version = fields.Integer(metadata={"description": "Of a rotation: the version that came."})
 
 
@@ -175,6 +180,9 @@ class ConfigSchema(Schema):
     version = fields.String(required=True, metadata={"description": "Commit that the content comes from."})
     head = fields.String(required=True, metadata={"description": "Commit that the label stands at."})
     etag = fields.String(required=True)
+    rollout = fields.String(
+        metadata={"description": "The branch that this instance gets in place of the label; `version` is of it."}
+    )
     stale = fields.List(fields.Nested(StaleSchema))
     unresolved = fields.List(
         fields.String(), metadata={"description": "Keys whose secret references stay as written (label policy)."}
@@ -237,7 +245,10 @@ class RevocationBody(Schema):
         required=True, validate=validate.OneOf(["jti", "sub"]), metadata={"description": "One token, or a subject."}
     )
     value = fields.String(required=True, validate=validate.Length(1, 255))
-    issuer = fields.String(validate=validate.Length(1, 1024), metadata={"description": "JWT_ISSUER if absent."})
+    issuer = fields.String(
+        validate=validate.Length(1, 1024),
+        metadata={"description": "Whose token or subject; needed if several issuers are trusted."},
+    )
 
 
 class TextBody(Schema):
@@ -261,6 +272,21 @@ class NoQuery(Schema):
 
     class Meta:
         unknown = RAISE
+
+
+class ProblemsQuery(Schema):
+    """The query of GET /v1/admin/problems."""
+
+    class Meta:
+        unknown = RAISE
+
+    all = fields.Boolean(
+        load_default=False,
+        metadata={
+            "description": "Also of targets that nobody asks for, as far as the repository speaks of them. That takes "
+            "about a millisecond for each, once for each commit."
+        },
+    )
 
 
 class InstancesQuery(Schema):
@@ -304,15 +330,19 @@ class InstanceSchema(Schema):
         required=True, allow_none=True, metadata={"description": "Null for a client that acknowledges nothing."}
     )
     rejected = fields.Nested(RejectionSchema, required=True, allow_none=True)
+    rollout = fields.String(
+        required=True, allow_none=True, metadata={"description": "The branch that it gets in place of the label."}
+    )
 
 
 class TotalsSchema(Schema):
-    """How many there are; `silent` ones acknowledge nothing."""
+    """How many there are; `silent` ones acknowledge nothing, `rollout` ones get another branch."""
 
     all = fields.Integer(required=True)
     behind = fields.Integer(required=True)
     rejected = fields.Integer(required=True)
     silent = fields.Integer(required=True)
+    rollout = fields.Integer(required=True)
     versions = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
 
 
@@ -324,10 +354,13 @@ class InstancesSchema(Schema):
     next = fields.Integer(required=True, allow_none=True, metadata={"description": "The next page's `offset`."})
 
 
+_KINDS = ["held_back", "stale", "failing", "bad", "schema", "rollout", "server"]
+
+
 class HeldSchema(Schema):
     """One thing that is wrong."""
 
-    kind = fields.String(required=True, metadata={"enum": ["held_back", "stale", "failing", "schema", "server"]})
+    kind = fields.String(required=True, metadata={"enum": _KINDS})
     reason = fields.String(required=True)
     since = fields.String(metadata={"description": "RFC 3339"})
     service = fields.String()
@@ -351,8 +384,8 @@ class ProblemsSchema(Schema):
 class TargetsSchema(Schema):
     """Of those that the caller may see."""
 
-    known = fields.Integer(required=True)
-    held_back = fields.Integer(required=True)
+    known = fields.Integer(required=True, metadata={"description": "That the repository speaks of, or are asked for."})
+    held_back = fields.Integer(required=True, metadata={"description": "Of those that are asked for or followed."})
     failing = fields.Integer(required=True)
 
 

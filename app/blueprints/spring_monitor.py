@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from app.blueprints.hooks import MAX_BODY, is_signed
-from app.errors import NotFound, Unauthenticated
+from app.blueprints.hooks import checked_body, heard
+from app.hooks import Arrivals
 
 #: How many of the dashes in a file's name are looked at, and how many files of a push.
 MAX_DASHES, MAX_PATHS = 20, 1000
 
 
-def add_to(routes: Blueprint, secret: bytes | None, hint: Callable[[], object]) -> None:
+def add_to(routes: Blueprint, secret: bytes | None, arrivals: Arrivals) -> None:
     def monitor() -> ResponseReturnValue:
-        if secret is None:
-            raise NotFound("webhooks are not set up")
-        request.max_content_length = MAX_BODY
-        if not is_signed(secret, request.get_data()):
-            raise Unauthenticated("the webhook's signature does not verify")
-        hint()
+        heard(arrivals, checked_body(secret))
         return list(dict.fromkeys(name for path in _paths() for name in concerned(path)))
 
     routes.post("/monitor")(monitor)

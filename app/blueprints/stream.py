@@ -14,6 +14,7 @@ from simple_websocket import Server
 from wsproto.utilities import RemoteProtocolError
 
 from app.blueprints import handover
+from app.blueprints.http import instance_header
 from app.errors import BadInput, Forbidden, Overloaded, TooManyStreams
 from app.notify import Connection, Subscriber, now_text
 from app.notify.leases import LEASE_SECONDS
@@ -93,6 +94,7 @@ class _Place:
     __slots__ = (
         "_begun",
         "_held",
+        "_instance",
         "_listener",
         "_loop",
         "_metrics",
@@ -114,7 +116,8 @@ class _Place:
         self._since = time.monotonic()
         self._begun = False
         self._held = True
-        self._take(_instance())
+        self._instance = instance_header()
+        self._take(self._instance)
 
     def begin(
         self,
@@ -141,6 +144,7 @@ class _Place:
             self._subscriber,
             opening=opening,
             tells_digest=self._transport == "sse",
+            instance=self._instance,
         )
         self._begun = True
         self._metrics.count_stream(self._transport, "opened")
@@ -161,8 +165,14 @@ class _Place:
 
     def _take(self, instance: str | None) -> None:
         listener, presence = self._listener, self._policy.presence
+        principal = listener.principal
         known = Connection(
-            listener.connection, self._transport, listener.principal.subject, listener.address, now_text()
+            listener.connection,
+            self._transport,
+            principal.subject,
+            listener.address,
+            now_text(),
+            issuer=principal.issuer,
         )
         joined = self._policy.engine.notifier.join(self._subscriber)
         if joined and presence.arrive(known, instance):
@@ -222,14 +232,6 @@ def _subscription() -> Subscribe:
     # What the client had seen when it lost the stream, and what it held: the two halves of the last event's id.
     since, _, digest = request.headers.get("Last-Event-ID", "").partition(";")
     return Subscribe(topics, since or None, digest=digest or None, accepts_patches=accepts_patches)
-
-
-def _instance() -> str | None:
-    """Which instance of a service this is, if it says so at the door."""
-    given = request.headers.get("X-Config-Instance")
-    if given is not None and not (given.isprintable() and given.isascii() and 0 < len(given) <= 128):
-        raise BadInput("X-Config-Instance", "1 to 128 printable ASCII characters")
-    return given
 
 
 def _pairs() -> list[tuple[str, str]]:

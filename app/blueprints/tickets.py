@@ -23,7 +23,7 @@ def blueprint(tickets: Tickets, presence: Presence) -> Blueprint:
     def acknowledge() -> ResponseReturnValue:
         body = load_body(AckBody(), request)
         ack = Ack(body["rev"], body["topic"], body["etag"], body["status"], body.get("reason"))
-        if not presence.acknowledge_for(body["conn"], g.principal.subject, ack):
+        if not presence.acknowledge_for(body["conn"], g.principal.subject, ack, issuer=g.principal.issuer):
             raise NotFound("no stream of yours has this id and topic")
         return "", 204
 

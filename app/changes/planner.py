@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.aside import in_slices
@@ -18,7 +18,7 @@ from app.effective import NO_DOCUMENTS, OWN_FOLDER, Documents, Layout, fingerpri
 from app.effective.limits import MAX_BYTES
 from app.effective.own_files import TARGETS_FILE, read_targets
 from app.engine import Head, Loader, SecretReader, Targets, Trees, World
-from app.errors import BadConfiguration, BadInput, SecretRefused, UnknownLabel
+from app.errors import BadConfiguration, BadInput, ConfigServerError, SecretRefused, UnknownLabel
 from app.model import COMMIT, Blob, RefKind, Target, Tree
 from app.repository import BlobTooLarge, NewFile
 
@@ -152,6 +152,25 @@ class Planner:
                 found.add(target)
         return found
 
+    def known(self, world: World) -> set[Target]:
+        """Every target of the default branch that the repository speaks of, and what was read lately.
+
+        Raises RepositoryUnavailable.
+        """
+        head = self._targets.head(world, None)
+        tree = self.tree(head.commit)
+        return self._known_targets(head, tree, tree)
+
+    def bad(self, world: World, targets: Iterable[Target]) -> Iterator[tuple[Head, Target, ConfigServerError]]:
+        """Those of `known` that the head of the default branch is bad for, and why. Asks nobody, and is not remembered:
+        whom nobody asks for must not push out what is served. Raises RepositoryUnavailable."""
+        head = self._targets.head(world, None)
+        tree, protected = self.tree(head.commit), self._targets.is_protected(world, head)
+        for target in in_slices(sorted(targets, key=lambda each: each.topic)):
+            failure = self._outcome(target, tree, protected=protected).failure
+            if failure is not None:
+                yield head, target, failure
+
     def _known_targets(self, head: Head, before: Tree, after: Tree) -> set[Target]:
         listed = self._listed(before)
         if listed is None:
@@ -159,7 +178,8 @@ class Planner:
             if named is None:
                 named = self._aside(lambda: self._layout.targets(before.blobs))
                 self._known.put(before.commit, named)
-            listed = named | self._aside(lambda: self._layout.targets(after.blobs))
+            same = before.blobs.keys() == after.blobs.keys()
+            listed = named if same else named | self._aside(lambda: self._layout.targets(after.blobs))
         found = {Target(service, (env,), head.label) for service, env in listed}
         return found | set(self._around.recent(head.label))
 

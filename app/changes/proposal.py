@@ -23,6 +23,7 @@ from app.effective import (
 from app.effective.limits import MAX_BYTES
 from app.effective.own_files import FREEZE_FILE, TARGETS_FILE, read_freeze, read_targets
 from app.effective.precedence import EXTENSIONS
+from app.effective.rollouts import ROLLOUTS_FILE, read_rollouts
 from app.effective.schema_file import SCHEMA_FOLDER
 from app.errors import BadConfiguration, BadInput
 from app.model import Blob, Tree
@@ -32,7 +33,11 @@ from app.repository import NewFile
 MAX_EDITING = 4 << 20
 
 _Result = TypeVar("_Result")
-_CHECKS: Mapping[str, Callable[[bytes], object]] = {FREEZE_FILE: read_freeze, TARGETS_FILE: read_targets}
+_CHECKS: Mapping[str, Callable[[bytes], object]] = {
+    FREEZE_FILE: read_freeze,
+    ROLLOUTS_FILE: read_rollouts,
+    TARGETS_FILE: read_targets,
+}
 
 
 class Aside(Protocol):

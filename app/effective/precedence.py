@@ -61,7 +61,7 @@ def locations(target: Target, search_paths: Sequence[str], folders: Collection[s
         checked = checked_search_path(pattern)
         for env in reversed(target.envs):
             for service in reversed(target.services):
-                path = checked.format(service=service, env=env, label=target.label)
+                path = checked.format(service=service, env=env, label=target.candidate or target.label)
                 for folder in (path,) if folders is None or "*" not in path else _matching(path, folders):
                     found[folder] = None
     return tuple(found)

@@ -13,9 +13,10 @@ from app.engine.history_keeper import HistoryKeeper
 from app.engine.installer import Installer
 from app.engine.instances import Instance, Instances, totals
 from app.engine.loader import Loader, Trees
-from app.engine.problems import Problem, Problems
+from app.engine.problems import Problem, Problems, bad_head
 from app.engine.puller import Puller
 from app.engine.resolver import Resolution, Resolver
+from app.engine.rollouts import Rollouts
 from app.engine.schemas import Blobs, SchemaProblem, Schemas
 from app.engine.secret_watch import SecretWatch
 from app.engine.sources_in import SourceReader
@@ -25,6 +26,7 @@ from app.engine.spring_loader import SpringLoader
 from app.engine.targets import Targets
 from app.engine.touched import Touched, looking
 from app.engine.vault_in import SecretReader, Versions
+from app.engine.vouched import EveryHead, VouchedHeads, Vouching
 from app.engine.world import Head, World, cursor_of
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "ConfigEngine",
     "Current",
     "Environment",
+    "EveryHead",
     "FileAnswer",
     "Head",
     "History",
@@ -50,6 +53,7 @@ __all__ = [
     "ReadRequest",
     "Resolution",
     "Resolver",
+    "Rollouts",
     "SchemaProblem",
     "Schemas",
     "SecretReader",
@@ -63,7 +67,10 @@ __all__ = [
     "Touched",
     "Trees",
     "Versions",
+    "VouchedHeads",
+    "Vouching",
     "World",
+    "bad_head",
     "changes",
     "cursor_of",
     "flat_document",

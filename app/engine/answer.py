@@ -24,7 +24,7 @@ class ReadRequest:
     `wait` is in seconds, 0 for an answer at once.
 
     `etags` are the entity tags of If-None-Match, unquoted; `seen` is the highest rev that the caller knows of; `gone`
-    tells whether the caller has left, so that nobody waits on its behalf.
+    tells whether the caller has left, so that nobody waits on its behalf. `instance` is which one of a service asks.
     """
 
     principal: Principal
@@ -42,6 +42,7 @@ class ReadRequest:
     seen: Rev | None = None
     request_id: str = ""
     address: str = ""
+    instance: str | None = None
     gone: Callable[[], bool] = _stays
 
 
@@ -85,11 +86,13 @@ def _envelope(request: ReadRequest, resolution: Resolution, stale: tuple[Stale, 
     body: dict[str, Json] = {
         "service": target.service,
         "env": target.env,
-        "label": target.label,
+        "label": target.asked_label,
         "version": resolution.version,
         "head": resolution.head,
         "etag": resolution.etag_in(request.view),
     }
+    if target.is_candidate:
+        body["rollout"] = target.candidate
     if stale:
         body["stale"] = [each.as_json() for each in stale]
     if resolution.unresolved:

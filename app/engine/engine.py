@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from app.cache import LocalCache
@@ -14,7 +14,15 @@ from app.engine.files import FileAnswer, PlainFiles
 from app.engine.resolver import Resolution, Resolver
 from app.engine.targets import Targets
 from app.engine.world import Head, World
-from app.errors import Behind, Overloaded, RepositoryUnavailable, UnknownTarget
+from app.errors import (
+    Behind,
+    NotFound,
+    Overloaded,
+    RepositoryUnavailable,
+    SecretsUnavailable,
+    UnknownTarget,
+    Unprocessable,
+)
 from app.model import COMMIT, SecretPath, Stale, StaleReason, Target
 from app.notify import ConfigChangeNotifier, Rev, Subscriber
 
@@ -162,7 +170,23 @@ class ConfigEngine:
         return self._targets.is_protected(world, head)
 
     def current(self, world: World, target: Target, head: Head) -> Current:
-        """What `target` is in `world`. Raises as `read` does."""
+        """What `target` is in `world`. Raises as `read` does.
+
+        A candidate that cannot be served whole is not given: who was chosen gets what all get.
+        """
+        if not target.is_candidate:
+            return self._current(world, target, head)
+        with suppress(Unprocessable, NotFound, SecretsUnavailable):
+            current = self._current(world, target, head)
+            if not current.resolution.unresolved:
+                return current
+        return self._current(world, *self._asked(world, target))
+
+    def _asked(self, world: World, target: Target) -> tuple[Target, Head]:
+        head, asked = self._targets.locate(world, target.service, target.envs, target.asked_label)
+        return asked, head
+
+    def _current(self, world: World, target: Target, head: Head) -> Current:
         protected = self._targets.is_protected(world, head)
         resolution = self._resolver.resolve(world, head, target, protected=protected)
         if not self._accept_empty and not self._resolver.is_own(resolution):
@@ -180,10 +204,15 @@ class ConfigEngine:
     def known(self) -> set[Target]:
         """The targets that this worker has served, as far as it remembers, or that somebody follows here.
 
-        Commits that were asked for by their ids are left out: what they are never changes.
+        Commits that were asked for by their ids are left out: what they are never changes; and what is given to chosen
+        instances only.
         """
-        targets = (*self._resolver.served(), *self._also_served(), *self.notifier.targets())
-        return {each for each in targets if not COMMIT.fullmatch(each.label) and len(each.services) == 1}
+        known = {*self._resolver.served(), *self._also_served(), *self.notifier.targets()}
+        return {
+            each
+            for each in known
+            if not (each.is_candidate or COMMIT.fullmatch(each.label)) and len(each.services) == 1
+        }
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         return self._resolver.inputs(target)
@@ -212,7 +241,11 @@ class ConfigEngine:
 
     def _locate(self, request: ReadRequest) -> tuple[World, Head, Target]:
         world = self._caught_up(request.seen) if request.seen else self.world
-        return world, *self._targets.locate(world, request.service, request.envs, request.label, request.at)
+        head, target = self._targets.locate(world, request.service, request.envs, request.label, request.at)
+        given = world.routed(target, request.instance) if request.at is None else target
+        if given.is_candidate:
+            head, target = self._targets.locate(world, given.service, given.envs, given.label)
+        return world, head, target
 
     def _body(self, request: ReadRequest, current: Current) -> bytes:
         target = current.resolution.target

@@ -16,7 +16,7 @@ from app.engine.resolver import Resolver
 from app.engine.world import Head
 from app.errors import BadInput, RepositoryUnavailable, Unprocessable
 from app.model import COMMIT, Commit, Effective, Json, SecretPath, Target, Tree
-from app.repository import GitConfigBackend, ObjectLost, Past, past_of
+from app.repository import GitConfigBackend, ObjectLost, Past, Signature, past_of
 from app.secrets.flight import SingleFlight
 
 #: Commits that Git is asked for while they are not in the history's file.
@@ -34,27 +34,31 @@ _CURSOR = re.compile(rf"({COMMIT.pattern})_([0-9TZ:.-]{{1,30}})")
 class Revision:
     """A change of an effective configuration: by a `commit`, else by a rotation to `secret_version` at `time`.
 
-    `keys` are the key paths that changed (a hundred at most).
+    `keys` are the key paths that changed (a hundred at most). `signature` is None where it was not checked.
     """
 
     time: str
     keys: tuple[str, ...]
     commit: Commit | None = None
     secret_version: int | None = None
+    signature: Signature | None = None
 
     def as_json(self) -> dict[str, Json]:
         keys: list[Json] = list(self.keys[:MAX_KEYS])
         if self.commit is None:
             return {"kind": "rotation", "time": self.time, "keys": keys, "secret_version": self.secret_version}
-        return {
+        unchecked = None if self.commit.signed else "N"
+        signer = self.signature.signer if self.signature else None
+        told: dict[str, Json] = {
             "kind": "commit",
             "commit": self.commit.id,
             "author": self.commit.author,
             "time": self.time,
             "message": self.commit.message[:MAX_MESSAGE],
-            "signature": None if self.commit.signed else "N",
+            "signature": self.signature.state if self.signature else unchecked,
             "keys": keys,
         }
+        return {**told, "signer": signer} if signer else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +147,14 @@ class History:
         self, past: Past, found: list[tuple[_Good, _Good | None]], rest: _Good | None, until: str, *, protected: bool
     ) -> Page:
         revisions: list[Revision] = []
-        for good, before in found:
-            commit = self._repository.commit(past.commit(good.depth))
+        commits = [self._repository.commit(past.commit(good.depth)) for good, _ in found]
+        signatures = self._repository.signatures(commits)
+        for (good, before), commit in zip(found, commits, strict=True):
             since = _to_the_millisecond(commit.time)
             if protected:
                 revisions += self._rotations(good.effective, since, until)
-            revisions.append(Revision(commit.time, _keys(before, good), commit))
+            signature = signatures.get(commit.id)
+            revisions.append(Revision(commit.time, _keys(before, good), commit, signature=signature))
             until = since
         return Page(tuple(revisions), f"{past.commit(rest.depth)}_{until}" if rest else None)
 

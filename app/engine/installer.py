@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from app.aside import in_slices
+from app.effective.rollouts import Rollout
 from app.engine.engine import ConfigEngine
 from app.engine.loader import Trees
 from app.engine.touched import Found, Touched, concerns_all, looking
+from app.engine.vouched import EveryHead, Vouching
 from app.engine.world import World, world_of
 from app.errors import BusUnavailable, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
@@ -26,8 +28,8 @@ BEHIND_SECONDS = 2.0
 
 class Installer:
     """`follow` is one unit of work, called by one thread at a time. `touched` finds what a move changes; `on_behind`
-    asks for a fetch, and is told the highest shared rev that was installed here; `prepare` writes beforehand what
-    followers will be told of a target."""
+    asks for a fetch, and is told the highest shared rev that was installed here; `rollouts` reads those of a
+    world; `prepare` writes beforehand what followers will be told of a target."""
 
     def __init__(
         self,
@@ -38,10 +40,12 @@ class Installer:
         heads: HeadsFile,
         *,
         touched: Touched,
+        rollouts: Callable[[World], tuple[Rollout, ...]],
         prepare: Callable[[World, Target, Found | None], None],
         on_behind: Callable[[Rev | None], object],
         on_installed: Callable[[World, float, int], None],
         on_rotated: Callable[[SecretPath, Known], None] = lambda _path, _known: None,
+        vouching: Vouching | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -50,10 +54,12 @@ class Installer:
         self._store = store
         self._heads = heads
         self._touched = touched
+        self._rollouts = rollouts
         self._prepare = prepare
         self._on_behind = on_behind
         self._on_installed = on_installed
         self._on_rotated = on_rotated
+        self._vouching = vouching or EveryHead()
         self._clock = clock
         self._asked_for: Rev | None = None
         self._seen: Rev | None = None
@@ -81,6 +87,8 @@ class Installer:
             if self._same(former, world):
                 return False
         started = time.perf_counter()
+        world = self._vouching.of(world)
+        world = replace(world, rollouts=self._rollouts(world))
         woken = self._install(former, world)
         seconds = time.perf_counter() - started
         if former is not None:

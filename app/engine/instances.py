@@ -16,13 +16,15 @@ from app.model import Json, Target, View, checked_envs, checked_label, checked_s
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One topic of one stream. `behind` is None of a client that has acknowledged nothing yet."""
+    """One topic of one stream. `behind` is None of a client that has acknowledged nothing yet; `rollout` is the branch
+    that it was chosen for."""
 
     target: Target
     record: Mapping[str, Any]
     applied: str | None
     behind: bool | None
     rejected: Mapping[str, Any] | None
+    rollout: str | None
 
     def as_json(self) -> dict[str, Json]:
         names = ("instance", "version", "transport", "subject", "address", "since")
@@ -37,6 +39,7 @@ class Instance:
             "rev": ack.get("rev"),
             "acknowledged": ack.get("at"),
             "behind": self.behind,
+            "rollout": self.rollout,
             "rejected": {name: self.rejected.get(name) for name in ("etag", "reason", "at")} if self.rejected else None,
         }
 
@@ -65,24 +68,26 @@ class Instances:
 
     def all(self, world: World, is_wanted: Callable[[Target], bool]) -> list[Instance]:
         """By target, instance and connection."""
-        etags: dict[Target, frozenset[str]] = {}
+        known: dict[Target, tuple[frozenset[str], str]] = {}
         found: list[Instance] = []
         for record in in_slices(self._records()):
             for target in filter(None, map(topic_target, record["topics"])):
                 if is_wanted(target):
-                    if target not in etags:
-                        etags[target] = self._etags(world, target)
-                    found.append(_instance(record, target, etags[target]))
+                    given = world.routed(target, record.get("instance"))
+                    if given not in known:
+                        known[given] = self._known(world, given)
+                    etags, candidate = known[given]
+                    found.append(_instance(record, target, etags, candidate or None))
         return sorted(found, key=lambda each: (each.target.topic, each.record.get("instance") or "", each.record["id"]))
 
-    def _etags(self, world: World, target: Target) -> frozenset[str]:
-        """What a client may hold that is up to date: one for each view."""
+    def _known(self, world: World, target: Target) -> tuple[frozenset[str], str]:
+        """The etags that a client may hold that is up to date, one for each view, and the branch if it is another."""
         try:
             head, located = self._engine.target(world, target.service, target.envs, target.label)
             resolution = self._engine.current(world, located, head).resolution
-            return frozenset(map(resolution.etag_in, View))
+            return frozenset(map(resolution.etag_in, View)), resolution.target.candidate
         except ConfigServerError:
-            return frozenset()  # it cannot be served now: nobody can be behind it
+            return frozenset(), ""  # it cannot be served now: nobody can be behind it
 
 
 def totals(instances: Iterable[Instance]) -> dict[str, Json]:
@@ -93,14 +98,15 @@ def totals(instances: Iterable[Instance]) -> dict[str, Json]:
         "behind": sum(each.behind is True for each in known),
         "rejected": sum(each.rejected is not None for each in known),
         "silent": sum(each.behind is None for each in known),
+        "rollout": sum(each.rollout is not None for each in known),
         "versions": dict(sorted(versions.items())),
     }
 
 
-def _instance(record: Mapping[str, Any], target: Target, etags: frozenset[str]) -> Instance:
+def _instance(record: Mapping[str, Any], target: Target, etags: frozenset[str], rollout: str | None) -> Instance:
     ack = record["acks"].get(target.topic)
     if ack is None:
-        return Instance(target, record, None, None, None)
+        return Instance(target, record, None, None, None, rollout)
     rejected = ack if ack["status"] == "rejected" else None
     applied = ack.get("applied") if rejected else ack["etag"]
-    return Instance(target, record, applied, bool(etags) and applied not in etags, rejected)
+    return Instance(target, record, applied, bool(etags) and applied not in etags, rejected, rollout)

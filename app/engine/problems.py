@@ -27,7 +27,8 @@ from app.model import Json, Stale, Target
 @dataclass(frozen=True, slots=True)
 class Problem:
     """`kind`: held_back (an older good version is served), stale (secrets come from memory), failing (nothing can be
-    served), schema (one that is not applied) or server (it touches everything). `reason` is that of Stale, or the
+    served), bad (the head is, and nobody asks for the target), schema (one that is not applied), rollout (one that is
+    not done as it is written) or server (it touches everything). `reason` is that of Stale, or the
     error's name. Nothing in it is secret.
     """
 
@@ -49,6 +50,11 @@ class Problem:
         if self.target is not None:
             told |= {"service": self.target.service, "env": self.target.env, "label": self.target.label}
         return {**told, "keys": list(self.keys)} if self.keys else told
+
+
+def bad_head(head: Head, target: Target, failure: ConfigServerError) -> Problem:
+    """The head is bad for a target that nobody asks for; who does may be served an older version."""
+    return _explained(Problem("bad", code_of(failure), head.at or None, target, head.commit), failure)
 
 
 class Problems:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from app.engine.vouched import EveryHead, Vouching
 from app.errors import BusUnavailable, RepositoryUnavailable
 from app.model import RefKind, Refs
 from app.notify import (
@@ -66,6 +67,7 @@ class Puller:
         on_history: OnHistory,
         on_fetched: OnFetched,
         installed: Callable[[], Cursor | None],
+        vouching: Vouching | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._repository = repository
@@ -79,6 +81,8 @@ class Puller:
         self._on_history = on_history
         self._on_fetched = on_fetched
         self._installed = installed
+        self._vouching = vouching or EveryHead()
+        self._withheld: Mapping[str, str] = {}
         self._clock = clock
         self._state = heads.read()
         self._alone: LocalCursorStore | None = None
@@ -91,6 +95,9 @@ class Puller:
         started = time.perf_counter()
         try:
             refs = self._repository.fetch(expecting=hint > (self._state.hint if self._state else hint))
+            refs, self._withheld = self._vouching.among(
+                refs, self._known() or (shared if isinstance(shared, Cursor) else None)
+            )
         except RepositoryUnavailable as failure:
             self._on_fetched("failed", time.perf_counter() - started)
             log.warning("git.fetch_failed", reason=str(failure))
@@ -103,7 +110,7 @@ class Puller:
             outcome, now = self._tell_this_host(refs)
         if now is not None and outcome is not Outcome.AGAIN and not self._is_doubtful(outcome, now):
             seen = self._seen if now.rev.is_host_local else now.rev
-            self._write(HostState(now, None, seen, hint))
+            self._write(HostState(now, None, seen, hint, self._withheld))
         if outcome is Outcome.UNCHANGED:
             self._tidy()
         return outcome
@@ -197,7 +204,8 @@ class Puller:
             head = standing if standing.commit == commit else standing.moved(kind, commit, at)
             labels[name] = replace(head, seq=1)
         default = self._default(known, refs)
-        if default not in labels and known is not None and default in known.labels:
+        gone = default not in labels and default not in self._withheld
+        if gone and known is not None and default in known.labels:
             labels[default] = replace(known.labels[default], seq=1)  # deleted on the remote, and served on
         secrets = {**(before.secrets if before else {}), **(mine.secrets if mine else {})}
         revs = [rev for rev in (self._seen, before.rev if before else None) if rev]
@@ -221,7 +229,7 @@ class Puller:
                 moves.append(_Move(name, moved, standing.commit if rewritten else None, lags))
         for name, standing in before.labels.items():
             if name not in wanted and standing.commit is not None:
-                if name == before.default_label:
+                if name == before.default_label and name not in self._withheld:
                     log.error("git.default_label_deleted", label=name)
                     self._pin(standing.commit)  # it goes on being served, so Git must not collect it
                 else:

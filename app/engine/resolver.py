@@ -223,7 +223,7 @@ class Resolver:
         try:
             if not self._sources.still(known.sources, known.target, world.secrets):
                 return None
-            secrets = self._secrets(known.effective, world.secrets)
+            secrets = self._secrets(known.effective, world.secrets, known.target)
         except (SecretRefused, SecretsUnavailable):
             return None
         if secrets.same_as(known.secrets):
@@ -271,7 +271,7 @@ class Resolver:
             secrets = Secrets({})
         else:
             unresolved = ()
-            secrets = self._secrets(effective, world.secrets)
+            secrets = self._secrets(effective, world.secrets, target)
         etag = self._etag(effective, secrets)
         resolution = Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved, sourced.read)
         resolution.document(View.RESOLVED)  # what cannot be filled in is found before anyone is told of it
@@ -309,14 +309,14 @@ class Resolver:
         served = self._served.get(target)
         if served is None:
             raise SecretsUnavailable("the secrets of this configuration cannot be read at the moment")
-        secrets = self._secrets(served.effective, world.secrets)
+        secrets = self._secrets(served.effective, world.secrets, target)
         stale = Stale(StaleReason.VAULT, self._reader.unavailable_since(), head.commit)
         etag = self._etag(served.effective, secrets)
         return replace(served, secrets=secrets, head=head.commit, etag=etag, stale=(stale,))
 
-    def _secrets(self, effective: Effective, announced: Mapping[SecretPath, Known]) -> Secrets:
+    def _secrets(self, effective: Effective, announced: Mapping[SecretPath, Known], target: Target) -> Secrets:
         """Raises SecretRefused, SecretsUnavailable."""
-        secrets = self._reader.read(effective, announced)
+        secrets = self._reader.acting_for(target.service).read(effective, announced)
         if secrets.unreadable and not self._tolerant:
             keys = [key for reference in secrets.unreadable for key in effective.references[reference]]
             raise SecretRefused(sorted(keys), "the value cannot be decrypted")

@@ -7,17 +7,28 @@ from collections.abc import Sequence
 from app.cache import LocalCache
 from app.engine.world import Head, World
 from app.errors import RepositoryUnavailable, UnknownLabel, UnknownTarget
-from app.model import COMMIT, RefKind, Target
+from app.model import CANDIDATE, COMMIT, RefKind, Target
 from app.repository import GitConfigBackend
 
 
 class Targets:
-    """Thread-safe. `envs` are the legal envs (empty: all); `secret_labels` are protected beside the default label."""
+    """Thread-safe. `envs` are the legal envs (empty: all); `secret_labels` are protected beside the default label.
 
-    def __init__(self, repository: GitConfigBackend, *, envs: Sequence[str], secret_labels: Sequence[str]) -> None:
+    `served_only`: a commit is asked for by its id only if a label that is served leads to it, else any of the mirror's.
+    """
+
+    def __init__(
+        self,
+        repository: GitConfigBackend,
+        *,
+        envs: Sequence[str],
+        secret_labels: Sequence[str],
+        served_only: bool = False,
+    ) -> None:
         self._repository = repository
         self._envs = frozenset(envs)
         self._secret_labels = tuple(secret_labels)
+        self._served_only = served_only
         # Reachability asks Git, so it is remembered per revision: a branch that goes takes its commits with it.
         self._reachable: LocalCache[tuple[str, str], bool] = LocalCache(1024)
         self._stood: LocalCache[tuple[str, int], str] = LocalCache(1024)
@@ -36,7 +47,7 @@ class Targets:
         head = self.head(world, label)
         if at is not None:
             head = self._stood_at(world, head, at)
-        return head, Target(service, envs, head.label)
+        return head, Target(service, envs, _name(label, head))
 
     def is_protected(self, world: World, head: Head) -> bool:
         """The label policy: else whoever can push a branch could read production's secrets."""
@@ -58,7 +69,7 @@ class Targets:
     def head(self, world: World, label: str | None) -> Head:
         """Where a branch, tag or reachable commit stands. Raises UnknownLabel, RepositoryUnavailable."""
         name = world.default_label if label is None else label
-        head = world.heads.get(name)
+        head = world.stands(name)
         if head is not None:
             return head
         if label is None:  # never 404: a client would take that for "no configuration here", and start without
@@ -83,7 +94,9 @@ class Targets:
         key = (str(world.rev), commit)
         known = self._reachable.get(key)
         if known is None:
-            known = self._repository.reachable(commit)
+            known = self._repository.reachable(commit) and (
+                not self._served_only or any(self._is_ancestor(commit, head.commit) for head in world.heads.values())
+            )
             self._reachable.put(key, known)
         return known
 
@@ -95,3 +108,9 @@ class Targets:
             known = self._repository.is_ancestor(commit, tip)
             self._ancestors.put((commit, tip), known)
         return known
+
+
+def _name(label: str | None, head: Head) -> str:
+    """The label of a target that stands at `head`; a candidate's, for as long as it is given, names both."""
+    given = label is not None and CANDIDATE in label and label.partition(CANDIDATE)[2] == head.label
+    return label if given and label is not None else head.label

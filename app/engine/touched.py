@@ -8,9 +8,9 @@ from typing import TypeAlias
 from app.aside import in_slices
 from app.engine.engine import ConfigEngine, Current
 from app.engine.loader import Trees
-from app.engine.world import World
+from app.engine.world import Head, World
 from app.errors import ConfigServerError
-from app.model import Target
+from app.model import CANDIDATE, Target
 from app.notify import ConfigChangeNotifier
 
 #: What a target is in a world, or the failure that stands in its place.
@@ -48,21 +48,30 @@ class Touched:
             return dict.fromkeys(self._notifier.targets())
         touched = self._by_commits(former, world) | self._by_secrets(former, world)
         looked = ((target, self._differing(former, world, target)) for target in in_slices(touched))
-        return {target: found for target, found in looked if found is not None}
+        differing = {target: found for target, found in looked if found is not None}
+        return {**dict.fromkeys(self._rerouted(former, world)), **differing}
+
+    def _rerouted(self, former: World, world: World) -> set[Target]:
+        """Those of which some instances get another branch now: which ones, each subscriber sees for itself."""
+        if former.routes == world.routes:
+            return set()
+        services = {rollout.service for rollout in (*former.rollouts, *world.rollouts)}
+        return {target for target in self._notifier.targets() if target.service in services}
 
     def _by_commits(self, former: World, world: World) -> set[Target]:
         touched: set[Target] = set()
         for label in self._notifier.labels():
-            old, new = former.heads.get(label), world.heads.get(label)
-            if (old and old.state) == (new and new.state):
-                continue
-            same_hold = old is not None and new is not None and old.hold == new.hold
-            changed = self._trees.advance(old.serves, new.serves) if old and new and same_hold else None
-            if changed is None:
-                touched |= self._notifier.of_label(label)
-            else:
-                touched |= self._notifier.affected(label, changed)
+            for each in {label, label.partition(CANDIDATE)[0]}:  # a candidate may be answered with what all get
+                touched |= self._moved(label, former.stands(each), world.stands(each))
         return touched
+
+    def _moved(self, label: str, old: Head | None, new: Head | None) -> set[Target]:
+        """The subscribed targets of a label that may differ between two heads."""
+        if (old and old.state) == (new and new.state):
+            return set()
+        same_hold = old is not None and new is not None and old.hold == new.hold
+        changed = self._trees.advance(old.serves, new.serves) if old and new and same_hold else None
+        return self._notifier.of_label(label) if changed is None else self._notifier.affected(label, changed)
 
     def _by_secrets(self, former: World, world: World) -> set[Target]:
         """A path that `former` does not know was adopted since, at a version that may have been left already.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -111,6 +112,15 @@ class SecretReader:
         self._versions = versions
         self._seen_life: LocalCache[SecretPath, str] = LocalCache(10_000)
         self._adopted: LocalCache[SecretPath, Known] = LocalCache(10_000)
+        self._service: str | None = None
+
+    def acting_for(self, service: str) -> SecretReader:
+        """The same reader, asking for this service: Vault decides too, where services have tokens of their own."""
+        if not self._store.per_service:
+            return self
+        twin = copy.copy(self)
+        twin._service = service
+        return twin
 
     def check(self, effective: Effective, target: Target) -> None:
         """Raise SecretRefused, naming the properties, if a reference is not this target's to use. Asks nobody."""
@@ -197,7 +207,7 @@ class SecretReader:
 
     def _document(self, path: SecretPath, pinned: int | None, announced: Mapping[SecretPath, Known]) -> Secret:
         if pinned is not None:
-            secret = self._store.get(path, pinned)
+            secret = self._store.get(path, pinned, self._service)
             if not secret.digest:
                 return secret
             # KV v1 has the current data only, whatever version is asked for: so it is followed like any other.
@@ -208,7 +218,7 @@ class SecretReader:
             self._store.forget(path)
         self._seen_life.put(path, known.digest)
         try:
-            secret = self._store.get(path, known.version)
+            secret = self._store.get(path, known.version, self._service)
         except SecretDenied as denied:
             return self._newer(path, known, denied)
         if known.gone and not secret.digest:
@@ -218,13 +228,13 @@ class SecretReader:
         # KV v1 has no versions: other data than announced is the next one, here and in every worker that looks.
         after = Known(known.version + 1, secret.digest)
         self._versions.rotate(path, known, after)
-        return self._store.get(path, after.version)
+        return self._store.get(path, after.version, self._service)
 
     def _newer(self, path: SecretPath, known: Known, denied: SecretDenied) -> Secret:
         """The announced version is gone: destroyed, or pushed out by newer ones. If one is there, it is the next."""
         if denied.whole_path:
             raise denied
-        latest = self._store.get(path, None)
+        latest = self._store.get(path, None, self._service)
         if latest.version <= known.version:
             raise denied
         self._versions.rotate(path, known, Known(latest.version))
@@ -232,12 +242,12 @@ class SecretReader:
 
     def _first(self, path: SecretPath) -> Secret:
         """Nothing is announced of this path: read the latest, and agree with the others that this is the version."""
-        latest = self._store.get(path, None)
+        latest = self._store.get(path, None, self._service)
         found = Known(latest.version or 1, latest.digest)
         agreed = self._versions.adopt(path, found)
         if agreed is not None:
             self._adopted.put(path, agreed)
-        return self._store.get(path, (agreed or found).version)
+        return self._store.get(path, (agreed or found).version, self._service)
 
     def unavailable_since(self) -> str:
         """Since when Vault does not answer (RFC 3339); this moment, if it has just come back."""

@@ -85,10 +85,19 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A branch is not given to chosen instances any more, where it stands now: `instance` has rejected it."""
+
+    since: str
+    instance: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelHead:
     """Where a label stands: `commit` is None once it was deleted, `former` are older heads, newest first.
 
-    `hold` may have ended: whoever reads it looks at the clock.
+    `hold` may have ended: whoever reads it looks at the clock. `stopped` is of this commit and no later one.
     """
 
     kind: RefKind
@@ -98,6 +107,7 @@ class LabelHead:
     former: tuple[Announced, ...] = ()
     rewritten: bool = False
     hold: Hold | None = None
+    stopped: Stopped | None = None
 
     def moved(self, kind: RefKind, commit: str | None, at: str, *, rewritten: bool = False) -> LabelHead:
         """The head after it moved to `commit`; the store fills in its seq. `rewritten`: by a forced push."""
@@ -105,7 +115,8 @@ class LabelHead:
         return LabelHead(kind, commit, 0, at, former[:HISTORY], rewritten, self.hold if commit else None)
 
     def as_json(self) -> dict[str, Any]:
-        hold = {"hold": list(astuple(self.hold))} if self.hold else {}
+        marks = {"hold": list(astuple(self.hold))} if self.hold else {}
+        marks |= {"stopped": list(astuple(self.stopped))} if self.stopped else {}
         return {
             "v": 1,
             "kind": self.kind,
@@ -114,7 +125,7 @@ class LabelHead:
             "at": self.at,
             "former": [[entry.commit, entry.at] for entry in self.former],
             "rewritten": self.rewritten,
-            **hold,
+            **marks,
         }
 
     @classmethod
@@ -131,8 +142,8 @@ class LabelHead:
         if data["v"] != 1 or not named or not (type(seq), type(at), type(data["former"])) == (int, str, list):
             raise ValueError("not a label of schema version 1")
         former = tuple(Announced(*entry) for entry in data["former"] if _is_announced(entry))
-        rewritten, hold = data.get("rewritten") is True, _hold(data.get("hold"))
-        return cls(RefKind(data["kind"]), commit, seq, at, former, rewritten, hold)
+        rewritten, hold, stopped = data.get("rewritten") is True, _hold(data.get("hold")), _stopped(data.get("stopped"))
+        return cls(RefKind(data["kind"]), commit, seq, at, former, rewritten, hold, stopped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +219,12 @@ def _hold(entry: object) -> Hold | None:
     commit, until, since, reason = entry
     whole = isinstance(commit, str) and COMMIT.fullmatch(commit) and isinstance(until, int | float)
     return Hold(commit, until, since, reason) if whole and isinstance(since, str) and isinstance(reason, str) else None
+
+
+def _stopped(entry: object) -> Stopped | None:
+    if not isinstance(entry, list) or len(entry) != 3 or not all(isinstance(each, str) for each in entry):
+        return None
+    return Stopped(*entry)
 
 
 def _is_announced(entry: object) -> bool:

@@ -7,7 +7,8 @@ import json
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,12 +22,14 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class HostState:
     """What the puller tells: the cursor as it knows it; since when fetching fails (RFC 3339, None while it works); the
-    highest shared rev this host has seen; the last hint (see Hints) that a fetch has answered."""
+    highest shared rev this host has seen; the last hint (see Hints) that a fetch has answered; the heads of the remote
+    that are not served as they are not signed, by label."""
 
     cursor: Cursor
     git_failing_since: str | None = None
     seen: Rev | None = None
     hint: int = 0
+    withheld: Mapping[str, str] = field(default_factory=dict)
 
 
 class HeadsFile:
@@ -60,6 +63,7 @@ class HeadsFile:
                 "git_failing_since": state.git_failing_since,
                 "seen": str(state.seen) if state.seen else None,
                 "hint": state.hint,
+                "withheld": dict(state.withheld),
             }
         )
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".heads-")
@@ -86,7 +90,8 @@ class HeadsFile:
             if data.get("v") != 1:
                 return None
             seen = Rev.parse(data["seen"]) if data["seen"] else None
-            return HostState(Cursor.loads(data["cursor"]), data["git_failing_since"], seen, int(data["hint"]))
+            withheld = dict(data.get("withheld", {}))
+            return HostState(Cursor.loads(data["cursor"]), data["git_failing_since"], seen, int(data["hint"]), withheld)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             return None  # another schema, or damaged: as if there were none; the next fetch writes it anew
 

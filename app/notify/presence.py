@@ -25,7 +25,10 @@ _AT_ONCE = 500
 
 @dataclass(slots=True)
 class Connection:
-    """One stream as an operator sees it. Changed by its own thread only."""
+    """One stream as an operator sees it. Changed by its own thread only.
+
+    `subject` is one of `issuer`'s: of several issuers each may have an "ada".
+    """
 
     id: str
     transport: str
@@ -37,10 +40,15 @@ class Connection:
     topics: tuple[str, ...] = ()
     acks: dict[str, dict[str, str]] = field(default_factory=dict)
     leases: list[Lease] = field(default_factory=list)
+    issuer: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        names = ("id", "transport", "subject", "address", "since", "instance", "version", "acks")
+        names = ("id", "transport", "issuer", "subject", "address", "since", "instance", "version", "acks")
         return {"v": 1, **{name: getattr(self, name) for name in names}, "topics": list(self.topics)}
+
+
+#: (topic, instance, ack)
+OnRejected = Callable[[str, str | None, Ack], None]
 
 
 class PresenceStore(Protocol):
@@ -185,11 +193,14 @@ class Presence:
         per_subject: int,
         flush_seconds: float = 1.0,
         lease_seconds: float = LEASE_SECONDS,
+        on_rejected: OnRejected = lambda _topic, _instance, _ack: None,
     ) -> None:
         """`per_instance`, `per_subject`: streams that one client may hold over all workers; 0 for any number.
 
-        Records and leases end after `lease_seconds`, and are renewed three times as often.
+        Records and leases end after `lease_seconds`, and are renewed three times as often. `on_rejected` is told which
+        instance has not taken what of a topic, and must not block.
         """
+        self._on_rejected = on_rejected
         self._store = store
         self._leases = leases
         self._limits = {"instance": per_instance, "subject": per_subject}
@@ -217,7 +228,7 @@ class Presence:
         with self._lock:
             self._connections[connection.id] = connection
             self._changed.add(connection.id)
-        if self._lease(connection, "subject", connection.subject) and (
+        if self._lease(connection, "subject", f"{connection.issuer} {connection.subject}") and (
             instance is None or self.identify(connection.id, instance, None)
         ):
             return True
@@ -248,13 +259,17 @@ class Presence:
         if known is not None and ack.topic in known.topics:
             known.acks[ack.topic] = _after(known.acks.get(ack.topic), _said(ack))
             self._touch(connection)
+            self._tell(known.instance, ack)
 
-    def acknowledge_for(self, connection: str, subject: str, ack: Ack) -> bool:
+    def acknowledge_for(self, connection: str, subject: str, ack: Ack, *, issuer: str = "") -> bool:
         """The same, said beside the stream (SSE) and perhaps to another worker. False unless the subject's own."""
         record = self._store.find(connection)
-        if record is None or record["subject"] != subject or ack.topic not in record["topics"]:
+        if record is None or (record.get("issuer", ""), record["subject"]) != (issuer, subject):
+            return False
+        if ack.topic not in record["topics"]:
             return False
         self._store.acknowledge(connection, ack.topic, _said(ack))
+        self._tell(record.get("instance"), ack)
         return True
 
     def depart(self, connection: str) -> None:
@@ -292,6 +307,10 @@ class Presence:
             return False
         connection.leases.append(lease)
         return True
+
+    def _tell(self, instance: str | None, ack: Ack) -> None:
+        if ack.status == "rejected":
+            self._on_rejected(ack.topic, instance, ack)
 
     def _touch(self, connection: str) -> None:
         with self._lock:

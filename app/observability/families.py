@@ -83,6 +83,7 @@ class Families:
     cursor_seq: Gauge
     audit_records: Counter
     audit_failures: Counter
+    notices: Counter
     denials: Counter
     jwks_fetched: Gauge
     bus_up: Gauge
@@ -118,6 +119,7 @@ def create_families(registry: CollectorRegistry) -> Families:
         cursor_seq=make.gauge("cursor_seq", "Sequence number of the newest installed revision.", "livemax"),
         audit_records=make.counter("audit_records", "Records written to the audit trail."),
         audit_failures=make.counter("audit_failures", "Records the audit trail could not write or had to drop."),
+        notices=make.counter("notices", "Webhooks sent, by how they ended.", "outcome"),
         denials=make.counter("denials", "Requests and streams denied.", "kind"),
         jwks_fetched=make.gauge(
             "jwks_last_success_timestamp_seconds", "When signing keys were last fetched, oldest worker.", "livemin"

@@ -27,6 +27,7 @@ TRANSPORTS: Final = frozenset({"websocket", "sse"})
 STREAM_OUTCOMES: Final = frozenset({"opened", "refused"})
 CHANGE_OPS: Final = frozenset({"put", "patch", "del", "state"})
 STALE_REASONS: Final = frozenset({"git", "vault", "invalid", "secret", "behind", "held"})
+NOTICE_OUTCOMES: Final = frozenset({"delivered", "failed", "dropped"})
 DENIALS: Final = frozenset({"unauthenticated", "forbidden", "origin", "limit"})
 
 #: Routes times methods times statuses that really occur stay far below this; beyond it something passes paths.
@@ -197,6 +198,10 @@ class Metrics:
 
     def count_audit_failure(self, records: int = 1) -> None:
         self.families.audit_failures.inc(records)
+
+    def count_notice(self, outcome: str) -> None:
+        """A notice to a receiver outside ended as one of NOTICE_OUTCOMES."""
+        self.families.notices.labels(_word(outcome, NOTICE_OUTCOMES)).inc()
 
     def count_denial(self, kind: str) -> None:
         """A request or stream was denied for one of DENIALS."""

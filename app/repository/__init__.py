@@ -10,6 +10,7 @@ from app.repository.errors import BlobTooLarge, HeadMoved, ObjectLost, PushUncer
 from app.repository.history import HistoryFile
 from app.repository.lock import MirrorLock
 from app.repository.past import Past, past_of
+from app.repository.signatures import Signature
 from app.repository.writer import Author, Draft, GitWriter, NewFile
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ObjectLost",
     "Past",
     "PushUncertain",
+    "Signature",
     "past_of",
     "protocol_of",
 ]

@@ -19,6 +19,7 @@ from app.repository.past import Step, steps_of
 from app.repository.pins import Pins
 from app.repository.puller import FOR_EACH_REF, Puller
 from app.repository.reader import ObjectReader
+from app.repository.signatures import Signature, Signatures
 
 #: A commit object is a few hundred bytes; a message of this size is nobody's honest message.
 _COMMIT_LIMIT = 1 << 20
@@ -35,7 +36,8 @@ class GitConfigBackend:
     RepositoryUnavailable when there is no clone or Git fails.
 
     `directory`, and `directory`-history.db beside it, belong to this class alone. `timeout` bounds every command,
-    `clone_timeout` the first clone and maintenance; both in seconds. `clock` gives Unix seconds.
+    `clone_timeout` the first clone and maintenance; both in seconds. `clock` gives Unix seconds. `allowed_signers`
+    is the file by which signatures of commits are checked.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class GitConfigBackend:
         credentials: GitCredentials,
         timeout: float,
         clone_timeout: float,
+        allowed_signers: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         protocol_of(url)
@@ -55,6 +58,7 @@ class GitConfigBackend:
         self._puller = Puller(self._mirror, self._commands, timeout=timeout, clone_timeout=clone_timeout)
         self.history = HistoryFile(directory.with_name(f"{directory.name}-history.db"), self._commands)
         self._pins = Pins(self._mirror, self._commands, clock)
+        self._signatures = Signatures(self._commands, allowed_signers) if allowed_signers else None
 
     def open(self) -> None:
         """Use an existing mirror; no network. Raises RepositoryUnavailable when there is none yet."""
@@ -142,6 +146,15 @@ class GitConfigBackend:
         """Author, committer's time and message. Raises ObjectLost when the mirror does not hold it."""
         return parse.commit(commit, self._reader.content(_checked(commit), "commit", limit=_COMMIT_LIMIT))
 
+    def is_verified(self, commit: str) -> bool:
+        """Whether one of the allowed signers has signed it; without a list of them nobody has. See Signatures."""
+        return self._signatures is not None and self.commit(commit).signed and self._signatures.is_good(commit)
+
+    def signatures(self, commits: Sequence[Commit]) -> dict[str, Signature]:
+        """Of those that are signed, by id; empty where no signers are known."""
+        signed = [each.id for each in commits if each.signed]
+        return self._signatures.of(signed) if self._signatures and signed else {}
+
     def reachable(self, commit: str) -> bool:
         """Whether a branch or tag leads to this commit. Walks history, and so is for the caller to remember."""
         if not self.has(commit):
@@ -182,6 +195,11 @@ class GitConfigBackend:
         arguments = ("rev-list", "--first-parent", f"--max-count={limit + 1}", "--stdin")
         touching = self._commands.local(*arguments, stdin=question).output.decode("ascii").split()
         return [found for found in touching if found != commit][:limit]
+
+    def first_parents_of(self, commit: str, *, limit: int) -> list[str]:
+        """At most `limit` commits before `commit` along first parents, newest first."""
+        arguments = ("rev-list", "--first-parent", f"--max-count={limit + 1}", _checked(commit))
+        return self._objects(commit, *arguments).decode("ascii").split()[1:]
 
     def line(self, commit: str, paths: Sequence[str], *, limit: int) -> list[Step]:
         """At most `limit` commits along first parents, `commit` itself too, that touch one of `paths`, newest first.

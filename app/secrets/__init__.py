@@ -9,27 +9,35 @@ from app.secrets.approle import AppRole
 from app.secrets.backend import Mount, NoSecretBackend, OnEvent, SecretBackend, SecretDenied, value_of
 from app.secrets.breaker import Breaker
 from app.secrets.cipher import Cipher, Undecipherable, without_prefixes
+from app.secrets.credentials import Auth, JwtRole
 from app.secrets.policy import PathPolicy
+from app.secrets.rotation import RotationFailed, rotate
 from app.secrets.store import SecretStore
+from app.secrets.transport import Endpoint
 from app.secrets.vault import VaultSecretBackend
 from app.secrets.watch import Known, Observation, VersionWatch
 
 __all__ = [
     "AppRole",
+    "Auth",
     "Breaker",
     "Cipher",
+    "Endpoint",
+    "JwtRole",
     "Known",
     "Mount",
     "NoSecretBackend",
     "Observation",
     "OnEvent",
     "PathPolicy",
+    "RotationFailed",
     "SecretBackend",
     "SecretDenied",
     "SecretStore",
     "Undecipherable",
     "VaultSecretBackend",
     "VersionWatch",
+    "rotate",
     "value_of",
     "without_prefixes",
 ]

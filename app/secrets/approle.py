@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import hvac
 
 from app.errors import SecretsUnavailable
+from app.secrets.credentials import Credentials, delivered
 from app.secrets.policy import is_plain_path
 from app.secrets.transport import VaultRefused
 
@@ -29,6 +29,9 @@ class AppRole:
     wrapped: bool = False
     mount: str = "approle"
 
+    def credentials(self) -> Credentials:
+        return SecretIdSource(self)
+
     def __post_init__(self) -> None:
         if self.secret_id is not None and self.secret_id_file is not None:
             raise ValueError("secret_id and secret_id_file exclude each other")
@@ -39,7 +42,7 @@ class AppRole:
 
 
 class SecretIdSource:
-    """Yields the secret_id for a login. Not thread-safe: the login calls it, one at a time.
+    """Logs in with what was delivered last. Not thread-safe: VaultLogin calls it, one at a time.
 
     A wrapping token can be opened once, so the secret_id from it stays in memory until another token is delivered.
     """
@@ -48,7 +51,22 @@ class SecretIdSource:
         self._role = role
         self._opened: tuple[str, str] | None = None  # (wrapping token, the secret_id it held)
 
-    def secret_id(self, client: hvac.Client) -> str | None:
+    def login(self, client: hvac.Client) -> Any:
+        """See Credentials. One that was replaced between our look and Vault's is no failure: the new one is used."""
+        secret_id = self._secret_id(client)
+        try:
+            return self._answer(client, secret_id)
+        except VaultRefused:
+            newer = self._secret_id(client)
+            if newer == secret_id:
+                raise
+        return self._answer(client, newer)
+
+    def _answer(self, client: hvac.Client, secret_id: str | None) -> Any:
+        role = self._role
+        return client.auth.approle.login(role.role_id, secret_id, use_token=False, mount_point=role.mount)
+
+    def _secret_id(self, client: hvac.Client) -> str | None:
         """The secret_id, None for a role that binds none. `client`, for unwrapping, has no token.
 
         Raises SecretsUnavailable when it cannot be had.
@@ -63,10 +81,7 @@ class SecretIdSource:
     def _delivered(self) -> str | None:
         if self._role.secret_id_file is None:
             return self._role.secret_id
-        try:
-            return Path(self._role.secret_id_file).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise SecretsUnavailable("the file with the secret_id cannot be read") from None
+        return delivered(self._role.secret_id_file, "the secret_id")
 
     def _unwrap(self, client: hvac.Client, token: str) -> str:
         """Look before opening: a token wrapped by somebody else would make us log in with what they chose.
@@ -75,7 +90,7 @@ class SecretIdSource:
         """
         try:
             about = client.adapter.post("/v1/sys/wrapping/lookup", json={"token": token})
-            if not self._made_by_our_role(about):
+            if not self._made_by_our_role(about, client.adapter.namespace):
                 raise SecretsUnavailable("the wrapping token was not made for a secret_id of our AppRole mount")
             # The header, as unwrapping with a token in the body asks for a client token beside it.
             answer = client.adapter.post("/v1/sys/wrapping/unwrap", headers={"X-Vault-Token": token})
@@ -89,11 +104,12 @@ class SecretIdSource:
             case _:
                 raise SecretsUnavailable("the wrapping token did not hold a secret_id")
 
-    def _made_by_our_role(self, about: Mapping[str, Any]) -> bool:
+    def _made_by_our_role(self, about: Mapping[str, Any], namespace: str | None) -> bool:
         match about:
             case {"data": {"creation_path": str(path)}}:
-                # Inside a namespace some versions put the namespace's path before it.
-                namespaced = rf"(?:[A-Za-z0-9_./-]+/)?auth/{re.escape(self._role.mount)}/role/[^/]+/secret-id"
-                return re.fullmatch(namespaced, path) is not None
+                # Inside a namespace some versions put its path before it. Nothing else may stand there: whoever may
+                # write somewhere can end a path in the same way.
+                path = path.removeprefix(f"{namespace.strip('/')}/") if namespace else path
+                return re.fullmatch(rf"auth/{re.escape(self._role.mount)}/role/[^/]+/secret-id", path) is not None
             case _:
                 return False

@@ -52,9 +52,10 @@ class Mount:
 class SecretBackend(Protocol):
     """Reads secret documents. Thread-safe; every call is bounded in time."""
 
-    def read(self, path: SecretPath, version: int | None) -> tuple[Mapping[str, Json], int]:
+    def read(self, path: SecretPath, version: int | None, service: str | None = None) -> tuple[Mapping[str, Json], int]:
         """The document and its version: exactly `version`, or the latest for None.
 
+        `service` is for whom it is read, where services have tokens of their own; None: for ourselves.
         An engine without versions (KV v1) ignores `version` and answers version 0.
         Raises SecretDenied, or SecretsUnavailable when nobody can say.
         """
@@ -75,6 +76,7 @@ class NoSecretBackend:
         self,
         path: SecretPath,
         version: int | None,
+        service: str | None = None,
     ) -> tuple[Mapping[str, Json], int]:
         raise SecretDenied(self._REASON)
 

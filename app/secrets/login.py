@@ -6,18 +6,20 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import hvac
 import requests
 
 from app.errors import SecretsUnavailable
-from app.secrets.approle import AppRole, SecretIdSource
 from app.secrets.backend import OnEvent
+from app.secrets.credentials import Auth
 from app.secrets.flight import SingleFlight
 from app.secrets.transport import Endpoint, VaultErred, VaultRefused
 
-_RENEW_AT = 2 / 3  # of the TTL that Vault returned
+T = TypeVar("T")
+
+RENEW_AT = 2 / 3  # of the TTL that Vault returned
 _RETRY_SECONDS = (0.5, 5.0)  # least and most until a renewal that got no answer is tried again
 
 
@@ -33,6 +35,14 @@ class Lease:
     expires_at: float
 
 
+class TokenHolder(Protocol):
+    """Has a token, and perhaps another one after Vault has refused something."""
+
+    def lease(self) -> Lease: ...
+
+    def after_refusal(self, refused: Lease) -> Lease | None: ...
+
+
 class VaultLogin:
     """Keeps one token alive. Thread-safe; logins and renewals are single flight, and callers share their outcome.
 
@@ -43,15 +53,14 @@ class VaultLogin:
     def __init__(
         self,
         endpoint: Endpoint,
-        role: AppRole,
+        auth: Auth,
         *,
         clock: Callable[[], float],
         on_event: OnEvent,
         patience: float = 60.0,
     ) -> None:
         self._endpoint = endpoint
-        self._role = role
-        self._source = SecretIdSource(role)
+        self._credentials = auth.credentials()
         self._clock = clock
         self._on_event = on_event
         self._patience = patience
@@ -89,7 +98,7 @@ class VaultLogin:
         """
         if self._lease is not refused and self._lease is not None:
             return self._lease
-        if not self._lives(refused):
+        if not lives(refused):
             return self._replace(refused)
         if self._clock() - refused.logged_in_at < self._patience:
             return None
@@ -102,12 +111,9 @@ class VaultLogin:
         """Close the connections. The token is left to expire."""
         self._session.close()
 
-    def _lives(self, lease: Lease) -> bool:
-        try:
-            lease.client.auth.token.lookup_self()
-        except VaultRefused:
-            return False
-        return True
+    def client(self, token: str) -> hvac.Client:
+        """A client on our connections, for another token than ours."""
+        return self._endpoint.client(self._session, token)
 
     def _replace(self, worn: Lease | None) -> Lease:
         return self._logins.do("login", lambda: self._login(worn))
@@ -127,16 +133,13 @@ class VaultLogin:
         anonymous = self._endpoint.client(self._session, token="")
         now = self._clock()  # before asking: the TTL may have begun when the answer arrives
         try:
-            secret_id = self._source.secret_id(anonymous)
-            answer = anonymous.auth.approle.login(
-                self._role.role_id, secret_id, use_token=False, mount_point=self._role.mount
-            )
+            answer = self._credentials.login(anonymous)
         except VaultRefused:
-            raise SecretsUnavailable("Vault refuses our AppRole login") from None
-        token, ttl, renewable = _auth_of(answer)
+            raise SecretsUnavailable("Vault refuses our login") from None
+        token, ttl, renewable = auth_of(answer)
         ttl = ttl or math.inf  # 0 means a token that never ends; of a renewal it means less than a second
         client = self._endpoint.client(self._session, token)
-        return Lease(client, ttl, renewable, now, now + ttl * _RENEW_AT, now + ttl)
+        return Lease(client, ttl, renewable, now, now + ttl * RENEW_AT, now + ttl)
 
     def _prolong(self, lease: Lease, now: float) -> None:
         if self._lease is not lease:
@@ -162,15 +165,39 @@ class VaultLogin:
         if not lease.renewable:
             return None
         try:
-            _, ttl, _ = _auth_of(lease.client.auth.token.renew_self())
+            _, ttl, _ = auth_of(lease.client.auth.token.renew_self())
         except (VaultRefused, VaultErred):
             return None
         if ttl < lease.granted:
             return None
-        return replace(lease, renew_at=now + ttl * _RENEW_AT, expires_at=now + ttl)
+        return replace(lease, renew_at=now + ttl * RENEW_AT, expires_at=now + ttl)
 
 
-def _auth_of(answer: Mapping[str, Any]) -> tuple[str, float, bool]:
+def asked(holder: TokenHolder, question: Callable[[hvac.Client], T]) -> T:
+    """Ask Vault, and once more after a 403 if another token may change the answer.
+
+    Raises VaultRefused when the refusal stands, SecretsUnavailable.
+    """
+    lease = holder.lease()
+    try:
+        return question(lease.client)
+    except VaultRefused as refused:
+        second = holder.after_refusal(lease) if refused.status == 403 else None
+        if second is None:
+            raise
+    return question(second.client)
+
+
+def lives(lease: Lease) -> bool:
+    """Whether Vault still knows the token. Raises SecretsUnavailable."""
+    try:
+        lease.client.auth.token.lookup_self()
+    except VaultRefused:
+        return False
+    return True
+
+
+def auth_of(answer: Mapping[str, Any]) -> tuple[str, float, bool]:
     """(token, TTL in seconds, renewable) of a login's or a renewal's answer."""
     match answer:
         case {"auth": {"client_token": str(token), "lease_duration": int(ttl)} as auth} if token and ttl >= 0:

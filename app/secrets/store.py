@@ -22,7 +22,8 @@ from app.secrets.breaker import Breaker
 from app.secrets.flight import SingleFlight
 
 T = TypeVar("T")
-_Key: TypeAlias = tuple[SecretPath, int | None]
+#: What is held: the document, its version as it was asked for, and for which service, if that makes a difference.
+_Key: TypeAlias = tuple[SecretPath, int | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,9 @@ class SecretStore:
 
     `ttl` is how long (seconds) a document is served without asking Vault; `jitter` shortens it at random by up to that
     share. `grace` is how much longer it is served, marked stale, while Vault does not answer; 0 turns that off.
-    `capacity` bounds the documents held. `digest_key` keys `digest`. `clock` never goes back, `wall` is Unix time.
+    `capacity` bounds the documents held. `per_service`: what was read for one service is never served to another, as
+    Vault is asked with each service's own token. `digest_key` keys `digest`. `clock` never goes back, `wall` is Unix
+    time.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class SecretStore:
         wall: Callable[[], float] = time.time,
         breaker: Breaker | None = None,
         capacity: int = 10_000,
+        per_service: bool = False,
     ) -> None:
         self._backend = backend
         self._ttl = ttl
@@ -64,6 +68,7 @@ class SecretStore:
         self._wall = wall
         self._breaker = breaker or Breaker(clock=clock)
         self._capacity = capacity
+        self.per_service = per_service
         self._random = random.SystemRandom()
         self._flights: SingleFlight[_Key, Secret] = SingleFlight()
         self._lock = threading.Lock()  # guards the four fields below; never held while Vault is asked
@@ -72,14 +77,17 @@ class SecretStore:
         self._swept_at = clock()
         self._degraded_since: float | None = None
 
-    def get(self, path: SecretPath, version: int | None) -> Secret:
+    def get(self, path: SecretPath, version: int | None, service: str | None = None) -> Secret:
         """The document: exactly `version`, or the latest for None. The returned Secret says which it is.
+
+        `service` is for whom.
 
         For KV v1 the version is the caller's own counter: the data is what Vault has now, to be compared by `digest`.
         Raises SecretDenied, after which nothing of it is kept; SecretsUnavailable when Vault does not answer and
         nothing usable is held.
         """
-        return self._fresh((path, version)) or self._flights.do((path, version), lambda: self._refreshed(path, version))
+        key = (path, version, service if self.per_service else None)
+        return self._fresh(key) or self._flights.do(key, lambda: self._refreshed(key))
 
     def ask(self, question: Callable[[], T]) -> T:
         """Run a question to the backend under the circuit breaker, and note whether Vault answers.
@@ -113,7 +121,7 @@ class SecretStore:
         return hmac.new(self._digest_key, text.encode(), hashlib.sha256).hexdigest()[:32]
 
     def forget(self, path: SecretPath) -> None:
-        """Drop the plaintext of every version of one document."""
+        """Drop the plaintext of every version of one document, for whomever it was read."""
         with self._lock:
             for key in [key for key in self._entries if key[0] == path]:
                 del self._entries[key]
@@ -153,12 +161,12 @@ class SecretStore:
             self._entries.move_to_end(key)
             return entry.secret
 
-    def _refreshed(self, path: SecretPath, version: int | None) -> Secret:
-        key = (path, version)
+    def _refreshed(self, key: _Key) -> Secret:
+        path, version, service = key
         if (fresh := self._fresh(key)) is not None:
             return fresh  # another flight landed between our look and our take-off
         try:
-            data, found = self.ask(lambda: self._backend.read(path, version))
+            data, found = self.ask(lambda: self._backend.read(path, version, service))
         except SecretDenied as denied:
             self._drop(key, denied.whole_path)
             raise
@@ -179,7 +187,7 @@ class SecretStore:
         fresh_until = now + self._ttl * (1 - self._jitter * self._random.random())
         entry = _Entry(secret, fresh_until, fresh_until + self._grace)
         with self._lock:
-            for filled in {key, (secret.path, secret.version) if secret.version else key}:
+            for filled in {key, (secret.path, secret.version, key[2]) if secret.version else key}:
                 self._entries[filled] = entry
                 self._entries.move_to_end(filled)
             while len(self._entries) > self._capacity:
@@ -200,11 +208,12 @@ class SecretStore:
             return replace(entry.secret, stale=True) if entry and now < entry.usable_until else None
 
     def _drop(self, key: _Key, whole_path: bool) -> None:
-        if whole_path:
-            self.forget(key[0])
-            return
+        """What was read for other services stays: it is of them that Vault will say whether they may have it."""
+        path, version, service = key
         with self._lock:
-            self._entries.pop(key, None)
+            for held in [held for held in self._entries if held[0] == path and held[2] == service]:
+                if whole_path or held[1] == version:
+                    del self._entries[held]
 
     def _answered(self) -> None:
         self._breaker.succeeded()

@@ -1,4 +1,4 @@
-"""Secrets from Vault or OpenBao: KV version 1 and 2 through hvac, logged in by AppRole."""
+"""Secrets from Vault or OpenBao: KV version 1 and 2 through hvac."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import hvac
 
 from app.errors import SecretsUnavailable
 from app.model import Json, SecretPath
-from app.secrets.approle import AppRole
 from app.secrets.backend import Mount, OnEvent, SecretDenied
-from app.secrets.login import Lease, VaultLogin
-from app.secrets.policy import is_document_path
+from app.secrets.credentials import Auth
+from app.secrets.login import TokenHolder, VaultLogin, asked
+from app.secrets.policy import is_document_path, is_plain_path
+from app.secrets.service_tokens import ServiceTokens
 from app.secrets.transport import Endpoint, VaultRefused
 
 T = TypeVar("T")
@@ -29,15 +30,17 @@ class VaultSecretBackend:
 
     `mounts` maps the aliases of references to mounts. `namespace`: for Vault Enterprise and OpenBao. `ca_file`: a PEM
     bundle. `timeouts`: seconds to connect and to wait for bytes. `on_event(kind, detail)` hears `login`,
-    `login_failed`, `renewal_failed` and `metadata_forbidden`, in texts that may be logged. `clock` never goes back.
-    `patience`: see VaultLogin. Errors carry neither paths nor tokens. Raises ValueError for an address that is none.
+    `login_failed`, `renewal_failed`, `service_token_refused` and `metadata_forbidden`, in texts that may be logged.
+    `clock` never goes back. `patience`: see VaultLogin. `service_token_role`: the token role that gives us tokens of
+    single services, with which documents are then read. Errors carry neither paths nor tokens. Raises ValueError for an
+    address or a role that is none.
     """
 
     def __init__(
         self,
         address: str,
         *,
-        auth: AppRole,
+        auth: Auth,
         mounts: Mapping[str, Mount],
         namespace: str | None = None,
         ca_file: str | None = None,
@@ -45,20 +48,29 @@ class VaultSecretBackend:
         on_event: OnEvent = _silent,
         clock: Callable[[], float] = time.monotonic,
         patience: float = 60.0,
+        service_token_role: str | None = None,
     ) -> None:
         endpoint = Endpoint(address, namespace, ca_file, timeouts)
         self._login = VaultLogin(endpoint, auth, clock=clock, on_event=on_event, patience=patience)
         self._mounts = dict(mounts)
         self._on_event = on_event
+        self._services: ServiceTokens | None = None
+        if service_token_role is not None:
+            if not is_plain_path(service_token_role):
+                raise ValueError(f"not the name of a token role: {service_token_role!r}")
+            self._services = ServiceTokens(
+                self._login, service_token_role, clock=clock, on_event=on_event, patience=patience
+            )
 
-    def read(self, path: SecretPath, version: int | None) -> tuple[Mapping[str, Json], int]:
+    def read(self, path: SecretPath, version: int | None, service: str | None = None) -> tuple[Mapping[str, Json], int]:
         """See SecretBackend. KV v1 answers version 0 and knows only the whole path."""
         mount = self._mount(path)
+        holder = self._holder(service)
         if mount.kv_version == 1:
-            answer = self._asked(lambda client: client.secrets.kv.v1.read_secret(path.path, mount_point=mount.path))
+            answer = _asked(holder, lambda client: client.secrets.kv.v1.read_secret(path.path, mount_point=mount.path))
             return _v1_document(answer), 0
         # A version that is gone says nothing about the others; a 403, or no latest version, does.
-        answer = self._asked(lambda client: _read_v2(client, mount, path, version), whole_path=version is None)
+        answer = _asked(holder, lambda client: _read_v2(client, mount, path, version), whole_path=version is None)
         return _v2_document(answer, version)
 
     def current_version(self, path: SecretPath) -> int:
@@ -92,22 +104,15 @@ class VaultSecretBackend:
             raise SecretDenied
         return mount
 
-    def _asked(self, question: Callable[[hvac.Client], T], *, whole_path: bool = True) -> T:
-        lease = self._login.lease()
-        try:
-            return question(lease.client)
-        except VaultRefused as refused:
-            second = self._login.after_refusal(lease) if refused.status == 403 else None
-            if second is None:
-                raise _verdict(refused, whole_path) from None
-        return self._asked_again(second, question, whole_path)
+    def _holder(self, service: str | None) -> TokenHolder:
+        return self._login if self._services is None or service is None else self._services.of(service)
 
-    @staticmethod
-    def _asked_again(lease: Lease, question: Callable[[hvac.Client], T], whole_path: bool) -> T:
-        try:
-            return question(lease.client)
-        except VaultRefused as refused:
-            raise _verdict(refused, whole_path) from None
+
+def _asked(holder: TokenHolder, question: Callable[[hvac.Client], T], *, whole_path: bool = True) -> T:
+    try:
+        return asked(holder, question)
+    except VaultRefused as refused:
+        raise _verdict(refused, whole_path) from None
 
 
 def _verdict(refused: VaultRefused, whole_path: bool) -> Exception:

@@ -71,6 +71,7 @@ class StreamSession:
         "_engine",
         "_held",
         "_inbound",
+        "_instance",
         "_leave_at",
         "_listener",
         "_opening",
@@ -92,6 +93,7 @@ class StreamSession:
         *,
         opening: Sequence[wire.Command] = (),
         tells_digest: bool = False,
+        instance: str | None = None,
     ) -> None:
         self._policy = policy
         self._engine = policy.engine
@@ -101,6 +103,7 @@ class StreamSession:
         self._connection = listener.connection
         self._opening: Sequence[wire.Command] | None = opening
         self._tells_digest = tells_digest
+        self._instance = instance
         self._held: dict[Target, _Held] = {}
         self._takes_patches = False
         self._closing: Close | None = None
@@ -266,6 +269,7 @@ class StreamSession:
         if instance and not self._policy.presence.identify(self._connection, instance, command.client.get("version")):
             self._closing = Close(wire.CLOSE_LIMIT, "this instance holds as many streams as it may")
             return
+        self._instance = instance or self._instance
         fresh: dict[Target, None] = {}  # in order, and once: `pay/prod` and `pay/prod/main` may be one topic
         for name, etag in command.topics.items():
             try:
@@ -304,9 +308,29 @@ class StreamSession:
         target, view = self.resolve(self._engine.world, name)
         if target not in self._held and len(self._held) >= wire.MAX_TOPICS:
             raise _TooManyTopics
-        target = self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
+        target = self._listened(self._engine.world.routed(target, self._instance))
         self._held[target] = _Held(etag, view)
         return target
+
+    def _listened(self, target: Target) -> Target:
+        return self._engine.notifier.subscribe(self._subscriber, target, self._engine.inputs(target))
+
+    def _routed(self, world: World) -> World:
+        """Rollouts have begun, grown or ended: follow what this instance gets now, and go on from what it holds.
+
+        The world that is to be told of: one read after registering, as what moves later is marked.
+        """
+        told = self._told
+        if told is not None and not (told.rollouts or world.rollouts):
+            return world
+        while told is None or told.routes != world.routes:
+            for target, held in list(self._held.items()):
+                given = world.routed(target, self._instance)
+                if given != target:
+                    self._drop(target)
+                    self._held[self._listened(given)] = held
+            told, world = world, self._engine.world
+        return world
 
     def _refused(self, failure: ConfigServerError, name: str) -> Frame:
         if isinstance(failure, Forbidden) and self._denials < MAX_DENIALS:
@@ -351,6 +375,7 @@ class StreamSession:
             return []
         world = self._engine.world
         if world is not self._told:  # all of its revision goes out as one, marked or not yet marked
+            world = self._routed(world)
             self._told, dirty = world, self._held
         told = self._changes(world, dirty)
         if told or beat:
@@ -469,7 +494,7 @@ def _identity(principal: Principal) -> tuple[str, str, str | None, str | None]:
 
 def _names(target: Target, default_label: str) -> tuple[str, ...]:
     """What a client may call this topic."""
-    return (target.topic, f"{target.service}/{target.env}") if target.label == default_label else (target.topic,)
+    return (target.topic, f"{target.service}/{target.env}") if target.asked_label == default_label else (target.topic,)
 
 
 def _mode(command: Subscribe, topics: int, changes: Sequence[Frame]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import churn, history
+from bench import churn, client, history, planning
 from bench.fanout import Plan, measure
 from bench.measure import Row, spread, written
 from bench.wire import cut_events, cut_frames, events, text_frame, websocket
@@ -43,6 +43,22 @@ def test_the_first_page_of_a_history_comes_from_what_is_kept(tmp_path: Path) -> 
     found = history.measure(tmp_path, history.Plan(commits=300, files=500, services=50, pages=5))
     assert min(found.shown) > 3
     assert max(found.first) < GROSS_RATIO * history.BOUND
+
+
+@pytest.mark.slow
+def test_an_idle_client_costs_little_and_its_import_less() -> None:
+    found = {row.name.partition(": ")[2]: row.value for row in client.rows(client.Plan(2, 3, 1.5), keep=False)}
+    assert found["import"] < 10 * client.IMPORT_BOUND
+    for kind in ("asyncio", "threads"):
+        assert 0 < found[f"{kind}, memory of each of 3"] < 5000
+        assert found[f"{kind}, wake-ups a minute"] < 1000
+
+
+@pytest.mark.slow
+def test_a_plan_looks_at_what_it_touches(tmp_path: Path) -> None:
+    found = planning.measure(tmp_path, history.Plan(commits=2, files=500, services=50), rounds=3)
+    assert found.targets == 100
+    assert max(found.one) < GROSS_RATIO * planning.ONE_BOUND
 
 
 def test_messages_are_cut_wherever_the_network_cuts_them() -> None:

@@ -14,7 +14,6 @@ from tests.blueprints.conftest import Shop
 from tests.serving import READ_ALL, VIEW_ALL
 from tests.support import eventually
 
-PUBLIC = {"/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/docs/page.css", "/hooks/git"}
 #: A request that reaches each guarded endpoint.
 REQUESTS = {
     "config.read": ("GET", "/v1/config/shop/prod"),
@@ -27,6 +26,7 @@ REQUESTS = {
     "overview.instances": ("GET", "/v1/admin/instances"),
     "admin.refresh": ("POST", "/v1/admin/refresh"),
     "admin.revoke": ("POST", "/v1/admin/revocations"),
+    "audit.records": ("GET", "/v1/admin/audit"),
     "hold.begin": ("POST", "/v1/admin/hold"),
     "hold.release": ("POST", "/v1/admin/hold/release"),
     "changes.plan": ("POST", "/v1/admin/plan"),
@@ -89,6 +89,7 @@ def test_without_a_token_it_is_401_and_says_how(shop: Shop, endpoint: str) -> No
         ("stream.events", "config:read:other"),
         ("admin.refresh", READ_ALL),
         ("admin.refresh", "config:write:shop"),
+        ("audit.records", "config:read:*/* config:write"),
         ("hold.begin", "config:write:shop"),
         ("hold.release", VIEW_ALL),
         ("changes.plan", READ_ALL),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from app.blueprints.guard import ROUTES, Need
 from app.blueprints.openapi import SIGNATURES, path_of
 from app.blueprints.operations import OPERATIONS
 from app.blueprints.spring import V2
+from app.notices.signing import signature
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
 
@@ -311,9 +313,13 @@ def test_websocket_is_upgraded_as_described(api: Api) -> None:
 
 @pytest.mark.parametrize("header", SIGNATURES)
 def test_each_documented_signature_opens_the_webhook(api: Api, header: str) -> None:
+    now = int(time.time())
+    standard = {"webhook-id": "word-1", "webhook-timestamp": str(now)} if header == "webhook-signature" else {}
     proof = SECRET if header.endswith("Token") else SIGNATURE
-    assert api.client.post("/hooks/git", content=BODY, headers={header: proof}).status_code == 202
-    assert api.client.post("/hooks/git", content=BODY, headers={header: proof[:-1] + "?"}).status_code == 401
+    proof = signature(SECRET.encode(), "word-1", now, BODY) if standard else proof
+    assert api.client.post("/hooks/git", content=BODY, headers={header: proof, **standard}).status_code == 202
+    wrong = {header: proof[:-1] + "?", **standard}
+    assert api.client.post("/hooks/git", content=BODY, headers=wrong).status_code == 401
 
 
 @pytest.mark.parametrize(

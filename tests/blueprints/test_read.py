@@ -39,7 +39,7 @@ def test_every_answer_with_configuration_is_private_and_says_where_it_comes_from
     headers = shop.serving.get("shop/prod").headers
 
     assert headers["Cache-Control"] == "no-store, private"
-    assert headers["Vary"] == "Authorization, Accept"
+    assert headers["Vary"] == "Authorization, Accept, X-Config-Instance"
     assert headers["X-Config-Version"] == shop.commits.head
     assert re.fullmatch(r"\d+-[0-9a-f]+\.\d+", headers["X-Config-Rev"])
     assert "X-Config-Stale" not in headers

@@ -179,6 +179,15 @@ def test_a_ticket_opens_nothing_but_streams(site: Serving, path: str) -> None:
         assert answer.status_code in {400, 401}
 
 
+@pytest.mark.parametrize("origin", [ELSEWHERE, "null", UI + ".evil.example"])
+def test_a_foreign_page_opens_no_stream_even_with_a_good_token(site: Serving, origin: str) -> None:
+    with following(site, f"topic={PAY}", Origin=origin) as stream:
+        assert stream.answer.status_code == 403
+    with pytest.raises(InvalidStatus) as refused, speaking(site, Origin=origin):
+        pass
+    assert refused.value.response.status_code == 403
+
+
 def test_neither_ticket_nor_token_is_in_any_line_of_the_log(
     site: Serving, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,10 +11,10 @@ PAGE = Path(__file__).parent / "page"
 
 
 class Site:
-    """Serves until closed."""
+    """Serves a directory until closed."""
 
-    def __init__(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(PAGE)))
+    def __init__(self, directory: Path = PAGE) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(directory)))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 

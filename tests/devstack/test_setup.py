@@ -92,7 +92,7 @@ def test_who_is_not_root_is_told_what_to_install(tmp_path: Path) -> None:
 
 def test_a_machine_that_has_what_the_tests_drive_is_left_alone(tmp_path: Path) -> None:
     machine = Machine(tmp_path, user=0)
-    for program in ("chromium", "nginx", "promtool", "node", "npm", "apt-get"):
+    for program in ("chromium", "nginx", "promtool", "node", "npm", "sshd", "ssh-keygen", "apt-get"):
         machine.add(program)
     done = machine.run("packages.sh", "tests")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -106,17 +106,20 @@ def test_root_gets_what_the_tests_drive_and_no_service_of_it(tmp_path: Path) -> 
     done = machine.run("packages.sh", "tests")
     assert done.returncode == 0, done.stderr
     (install,) = [call for call in machine.called("apt-get") if "install" in call]
-    assert install.endswith(" chromium nginx prometheus nodejs npm")
-    assert machine.called("update-rc.d") == ["update-rc.d nginx disable", "update-rc.d prometheus disable"]
-    assert machine.called("invoke-rc.d") == ["invoke-rc.d nginx stop", "invoke-rc.d prometheus stop"]
+    assert install.endswith(" chromium nginx prometheus nodejs npm openssh-server openssh-client")
+    services = ("nginx", "prometheus", "ssh")
+    assert machine.called("update-rc.d") == [f"update-rc.d {service} disable" for service in services]
+    assert machine.called("invoke-rc.d") == [f"invoke-rc.d {service} stop" for service in services]
 
 
 def test_a_service_that_was_there_before_is_not_ended(tmp_path: Path) -> None:
     machine = Machine(tmp_path, user=0)
-    for program in ("nginx", "promtool", "node", "npm", "apt-get", "update-rc.d", "invoke-rc.d"):
+    for program in ("nginx", "promtool", "node", "npm", "sshd", "apt-get", "update-rc.d", "invoke-rc.d"):
         machine.add(program)
     assert machine.run("packages.sh", "tests").returncode == 0
-    assert [call.split()[-1] for call in machine.called("apt-get") if "install" in call] == ["chromium"]
+    assert [call.split()[-2:] for call in machine.called("apt-get") if "install" in call] == [
+        ["chromium", "openssh-client"]
+    ]
     assert machine.called("update-rc.d") + machine.called("invoke-rc.d") == []
 
 

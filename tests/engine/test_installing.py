@@ -43,6 +43,7 @@ class Host:
             services.cursor,
             services.heads,
             touched=Touched(services.notifier, services.trees, looking(services.engine)),
+            rollouts=services.rollouts.of,
             prepare=services.looks.prepare,
             on_behind=self._asked,
             on_installed=lambda *_: None,

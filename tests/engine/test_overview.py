@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from devstack.bao import Bao
-from tests.serving import VIEW_ALL, Serving
+from devstack.issuer import LocalIssuer
+from tests.serving import VIEW_ALL, Serving, serving
 from tests.support import eventually
 
 FOLDER = ".config-server/schemas"
@@ -104,7 +106,7 @@ def test_problems_instances_and_status_tell_no_more_than_a_grant_covers(bench: S
     for service in (mine, other):
         bench.config(f"{service}/prod")
     bench.push({f"{mine}.yml": "a: [\n", f"{other}.yml": "a: [\n"})
-    narrow = f"config:view:{mine}"
+    narrow = f"config:view:{mine}/prod"  # what other tests have named after envs makes further targets of it known
     with _following(bench, mine), _following(bench, other):
         eventually(lambda: len(_instances(bench, service=other)["instances"]) == 1)
 
@@ -118,6 +120,22 @@ def test_problems_instances_and_status_tell_no_more_than_a_grant_covers(bench: S
         assert status["instances"]["all"] == 1
         assert other not in json.dumps(status)
     bench.push({f"{mine}.yml": None, f"{other}.yml": None})
+
+
+def test_what_nobody_asks_for_is_told_when_all_is_asked_for(tmp_path: Path, issuer: LocalIssuer) -> None:
+    files = {"application.yml": "log: info\n", "pay.yml": "n: [\n", "shop-dev.yml": "n: 1\n"}
+    with serving(tmp_path, issuer, files, envs=("prod", "dev")) as running:
+
+        def broken(query: str, scope: str = VIEW_ALL) -> set[tuple[str, str]]:
+            answer = running.ask(f"/v1/admin/problems{query}", token=running.token(scope))
+            assert answer.status_code == 200, answer.text
+            return {(each["service"], each["env"]) for each in answer.json()["problems"]}
+
+        assert broken("") == broken("?all=false") == set()
+        assert broken("?all=true") == {("pay", "prod"), ("pay", "dev")}
+        assert broken("?all=true", "config:view:pay/dev") == {("pay", "dev")}
+        status = running.ask("/v1/admin/status", token=running.token(VIEW_ALL)).json()
+        assert status["targets"] == {"known": 4, "held_back": 0, "failing": 0}
 
 
 def test_status_tells_where_the_server_stands(bench: Serving) -> None:
@@ -189,7 +207,7 @@ def test_who_applied_who_is_behind_and_who_rejected(bench: Serving) -> None:
         assert (rejected["rejected"]["etag"], rejected["rejected"]["reason"]) == (newer, "the pool is too small")
         page = _instances(bench, service=service, behind="true")
         assert len(page["instances"]) == 1
-        assert page["totals"] == {"all": 1, "behind": 1, "rejected": 1, "silent": 0, "versions": {"": 1}}
+        assert page["totals"] == {"all": 1, "behind": 1, "rejected": 1, "silent": 0, "rollout": 0, "versions": {"": 1}}
 
         bench.push({f"{service}.yml": "n: 1\n"})
         assert follower.change()["etag"] == etag

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from devstack.bao import Bao
-from tests.engine.vault_proxy import VaultProxy
-from tests.serving import VIEW_ALL, Serving
+from devstack.issuer import LocalIssuer
+from tests.engine.vault_proxy import VaultProxy, running_proxy
+from tests.serving import VIEW_ALL, Serving, serving
 from tests.support import eventually
 
 
@@ -238,3 +242,22 @@ def test_a_destroyed_version_gives_way_to_a_newer_one_at_once(bench: Serving, ba
     bench.server.services.secrets.forget_all()  # as the TTL does after a minute
 
     assert bench.config(f"{service}/prod")["a"] == "two"
+
+
+@pytest.mark.slow
+def test_a_hundred_targets_that_share_a_secret_cost_one_read_per_ttl_and_one_look_per_round(
+    tmp_path: Path, issuer: LocalIssuer, bao: Bao
+) -> None:
+    bao.put("shared/common/counted", {"password": "one"})
+    reference = "a: ${vault:kv/shared/common/counted#password}\n"
+    files = {f"service{number}.yml": reference for number in range(100)}
+    with running_proxy(bao) as proxy, serving(tmp_path, issuer, files, vault=proxy) as running:
+        for rounds in (1, 2):
+            with ThreadPoolExecutor(8) as pool:
+                answers = pool.map(running.config, [f"service{number}/prod" for number in range(100)])
+                assert all(answer == {"a": "one"} for answer in answers)
+            assert proxy.asked_for("/data/shared/common/counted") == rounds
+            running.server.services.secrets.forget_all()  # as the TTL does after a minute
+        proxy.asked.clear()
+        running.server.services.secret_watch.tick()
+        assert proxy.asked == ["/v1/secret/metadata/shared/common/counted"]

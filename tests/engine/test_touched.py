@@ -40,6 +40,7 @@ class Crowd:
             services.cursor,
             services.heads,
             touched=Touched(services.notifier, services.trees, self._looked),
+            rollouts=services.rollouts.of,
             prepare=services.looks.prepare,
             on_behind=lambda _seen: None,
             on_installed=lambda *_: None,

@@ -1,11 +1,11 @@
-"""Stands between the server and a real OpenBao: counts what is asked, and can go away and come back."""
+"""Stands between the server and a real OpenBao: counts what is asked, can go away and come back, or answer itself."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -13,7 +13,11 @@ from devstack.bao import Bao
 
 
 class VaultProxy:
-    """`asked` holds the path of every request that arrived; while `away` is set, callers find the line cut."""
+    """`asked` holds the path of every request that arrived; while `away` is set, callers find the line cut.
+
+    With `instead` (status, headers, body) that is what they are told, and OpenBao is not asked. `on_request` is called
+    before OpenBao is asked, and cuts the line by raising OSError; `on_answer` before its answer is passed on.
+    """
 
     def __init__(self, vault: Bao) -> None:
         self._vault = vault
@@ -21,6 +25,9 @@ class VaultProxy:
         self.address = ""
         self.asked: list[str] = []
         self.away = threading.Event()
+        self.instead: tuple[int, dict[str, str], bytes] | None = None
+        self.on_request: Callable[[], object] = lambda: None
+        self.on_answer: Callable[[], object] = lambda: None
 
     @property
     def role_id(self) -> str:
@@ -52,21 +59,29 @@ class _Handler(BaseHTTPRequestHandler):
         if proxy.away.is_set():
             self.close_connection = True
             return
-        status, kind, content = self._answer_of_vault(body)
+        try:
+            proxy.on_request()
+            status, headers, content = proxy.instead or self._answer_of_vault(body)
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True  # OpenBao does not answer: whoever asks sees the same
+            return
+        proxy.on_answer()
         with contextlib.suppress(ConnectionError):
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-    def _answer_of_vault(self, body: bytes) -> tuple[int, str, bytes]:
+    def _answer_of_vault(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         with contextlib.closing(http.client.HTTPConnection(self.server.proxy.target, timeout=5)) as upstream:
             names = ("X-Vault-Token", "X-Vault-Request", "Content-Type")
             headers = {name: self.headers[name] for name in names if name in self.headers}
             upstream.request(self.command, self.path, body, headers)
             answer = upstream.getresponse()
-            return answer.status, answer.getheader("Content-Type", "application/json"), answer.read()
+            kind = answer.getheader("Content-Type", "application/json")
+            return answer.status, {"Content-Type": kind}, answer.read()
 
     do_GET = do_POST = do_PUT = do_LIST = forward  # noqa: N815 - the names that http.server calls
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.model import View
 from tests.stress.history import patched, sum_of
 
 Frame = dict[str, Any]
@@ -14,11 +13,10 @@ Frame = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Doc:
-    """What a client has of a topic. `view` is what its token allowed when it was told; `stale` as the frames tell."""
+    """What a client has of a topic; the etag tells in which view. `stale` as the frames tell."""
 
     etag: str
     doc: Any
-    view: View
     stale: tuple[Any, ...] = ()
 
 
@@ -50,8 +48,8 @@ class Model:
         self.held.pop(topic, None)
         self.errors.pop(topic, None)
 
-    def take(self, told: Sequence[tuple[Frame, str | None]], views: Mapping[str, View]) -> None:
-        """All frames of a turn, each with the id of its event. `views` is what the token allows, topic by topic."""
+    def take(self, told: Sequence[tuple[Frame, str | None]]) -> None:
+        """All frames of a turn, each with the id of its event."""
         for frame, mark in told:
             kind = frame["type"]
             assert (kind == "hello") == (self.rev == ""), "hello is the first, and once"
@@ -62,7 +60,7 @@ class Model:
                 case "subscribed":
                     assert set(frame["topics"]) <= self.followed
                 case "change":
-                    self._stage(frame, views[frame["topic"]])
+                    self._stage(frame)
                 case "sync":
                     self._apply(frame, mark)
                 case "error" if "topic" in frame:
@@ -70,7 +68,7 @@ class Model:
                     self._gone.discard(frame["topic"])
         assert not self._staged, "changes without a sync"
 
-    def _stage(self, frame: Frame, view: View) -> None:
+    def _stage(self, frame: Frame) -> None:
         topic = frame["topic"]
         assert topic in self.followed, "nobody follows it"
         assert topic not in self._staged, "twice before one sync"
@@ -81,7 +79,7 @@ class Model:
             self._gone.add(topic)
             self._staged[topic] = None
         else:
-            after = _made(frame, before, view)
+            after = _made(frame, before)
             assert after != before, "what is held already"
             self._gone.discard(topic)
             self._staged[topic] = after
@@ -99,14 +97,14 @@ class Model:
         self._staged.clear()
 
 
-def _made(change: Frame, before: Doc | None, view: View) -> Doc:
+def _made(change: Frame, before: Doc | None) -> Doc:
     """What the change makes of what is held."""
     stale = tuple(change.get("stale", ()))
     if change["op"] == "put":
         document = change["doc"]
     else:
         assert before is not None
-        assert (before.etag, before.view) == (change.get("base", change["etag"]), view), "a change of something else"
+        assert before.etag == change.get("base", change["etag"]), "a change of something else"
         document = patched(before.doc, change["patch"]) if change["op"] == "patch" else before.doc
     assert "sum" not in change or sum_of(document) == change["sum"], "it makes something else"
-    return Doc(change["etag"], document, view, stale)
+    return Doc(change["etag"], document, stale)

@@ -65,6 +65,7 @@ def test_a_stream_is_seen_with_all_that_is_known_of_it(presence: Presence) -> No
             "v": 1,
             "id": connection,
             "transport": "websocket",
+            "issuer": "",
             "subject": "ada",
             "address": "10.0.0.7",
             "since": "2025-01-02T03:04:05.678Z",

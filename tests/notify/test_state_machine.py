@@ -340,7 +340,7 @@ class Conversations(RuleBasedStateMachine):
             return topic_code(failure)
         assert answer.body is not None
         body = json.loads(answer.body)
-        return Doc(body["etag"], body["config"], view, tuple(body.get("stale", ())))
+        return Doc(body["etag"], body["config"], tuple(body.get("stale", ())))
 
     # --- how it is done
 
@@ -365,7 +365,7 @@ class Conversations(RuleBasedStateMachine):
         assert len(frames) == len(items), "nothing follows a close"
         told = [frame for frame, _ in frames]
         self.check_the_end(client, told, close, expired)
-        client.model.take(frames, {topic: view for topic in client.model.followed if (view := client.view(topic))})
+        client.model.take(frames)
         errors = Counter((frame["code"], frame.get("topic")) for frame in told if frame["type"] == "error")
         assert errors >= Counter(refusals)
         assert all(topic in client.model.followed for _, topic in errors - Counter(refusals))
@@ -395,13 +395,12 @@ class Conversations(RuleBasedStateMachine):
         self.turn(client, [text], refusals, close=close)
 
     def follow(self, client: Client, topics: Sequence[str], held: Mapping[str, Doc], *, nonsense: bool = False) -> None:
-        """Subscribe, and claim what of it is `held` in the view that the token allows."""
+        """Subscribe, and claim what of it is `held`, in whichever view."""
         wanted: list[dict[str, str]] = []
         refusals = []
         for name in topics:
             code = self.refusal(client, name)
-            doc = held.get(full(name))
-            claimed = doc if doc is not None and doc.view is client.view(name) else None
+            claimed = held.get(full(name))
             etag = "0" * 32 if nonsense else claimed.etag if claimed else None
             wanted.append({"name": name, **({"etag": etag} if etag else {})})
             if code:

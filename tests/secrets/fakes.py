@@ -51,7 +51,7 @@ class MemoryBackend:
         """Delete with all versions and metadata."""
         self._versions.pop(path, None)
 
-    def read(self, path: SecretPath, version: int | None) -> tuple[Mapping[str, Json], int]:
+    def read(self, path: SecretPath, version: int | None, service: str | None = None) -> tuple[Mapping[str, Json], int]:
         self.reads.append((path, version))
         assert self.gate.wait(10)
         self._check(path)

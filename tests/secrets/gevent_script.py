@@ -19,9 +19,9 @@ class Counting:
         self.backend = backend
         self.reads = 0
 
-    def read(self, path: SecretPath, version: int | None) -> "tuple[dict[str, Json], int]":
+    def read(self, path: SecretPath, version: int | None, service: str | None = None) -> "tuple[dict[str, Json], int]":
         self.reads += 1
-        data, found = self.backend.read(path, version)
+        data, found = self.backend.read(path, version, service)
         return dict(data), found
 
     def current_version(self, path: SecretPath) -> int:

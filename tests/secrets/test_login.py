@@ -115,6 +115,17 @@ def test_renewal_that_grants_less_is_followed_by_a_login(account: Account, make_
     assert vault.read(DB, None)[1]
 
 
+def test_renewal_that_is_refused_is_followed_by_a_login(account: Account, make_backend: MakeBackend) -> None:
+    clock = Clock()
+    vault = make_backend(account.bao.address, account.auth(), clock=clock, on_event=account.on_event)
+    vault.read(DB, None)
+    account.revoke()
+    clock.advance(HOUR * 2 / 3)
+    vault.keep_alive()
+    assert account.kinds == ["login", "login"]
+    assert len(account.tokens) == 1
+
+
 def test_reads_go_on_past_the_maximum_ttl(bao: Bao, make_backend: MakeBackend) -> None:
     account = Account(bao, token_ttl="1s", token_max_ttl="2s")
     vault = make_backend(bao.address, account.auth(), on_event=account.on_event)
@@ -199,7 +210,7 @@ def test_bad_secret_id_is_unavailable_and_reported(account: Account, make_backen
     vault = make_backend(account.bao.address, AppRole(account.role_id, "wrong"), on_event=account.on_event)
     with pytest.raises(SecretsUnavailable):
         vault.read(DB, None)
-    assert account.events == [("login_failed", "Vault refuses our AppRole login")]
+    assert account.events == [("login_failed", "Vault refuses our login")]
 
 
 def test_secret_id_file_is_read_again_at_each_login(
@@ -252,6 +263,18 @@ def test_wrapping_token_made_elsewhere_is_not_opened(account: Account, make_back
         vault.read(DB, None)
     assert account.events == [("login_failed", "the wrapping token was not made for a secret_id of our AppRole mount")]
     assert account.bao.root.sys.unwrap(token)["data"]["secret_id"]
+
+
+def test_wrapping_token_from_a_path_that_only_ends_like_ours_is_not_opened(
+    account: Account, make_backend: MakeBackend
+) -> None:
+    """Whoever may write somewhere may name the place as they like."""
+    path = f"auth/approle/role/{account.role}/secret-id"
+    account.bao.put(path, {"secret_id": account.bao.secret_id(account.role)}, mount="kv1")
+    wrapped = account.bao.root.adapter.get(f"/v1/kv1/{path}", wrap_ttl="60s")
+    token = wrapped["wrap_info"]["token"]
+    with pytest.raises(SecretsUnavailable, match="was not made for a secret_id of our AppRole mount"):
+        make_backend(account.bao.address, AppRole(account.role_id, token, wrapped=True)).read(DB, None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""What the client library costs a service: its import, and its idling on a stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.measure import Row, save
+from bench.process import load_average
+from bench.stage import Stage
+from devstack.server import ROOT
+
+#: What was promised, in milliseconds.
+IMPORT_BOUND = 150.0
+_KINDS = ("asyncio", "threads")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`seconds` is how long nothing happens while wake-ups are counted, two heartbeats by default."""
+
+    imports: int = 15
+    clients: int = 50
+    seconds: float = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Of one process with so many clients: KB for each, and of all of them wake-ups and CPU milliseconds a minute."""
+
+    memory: float
+    wakeups: float
+    cpu: float
+
+
+def rows(plan: Plan | None = None, *, keep: bool = True) -> list[Row]:
+    plan = plan or Plan()
+    empty, whole = (imported(code, plan.imports) for code in ("import asyncio", "import config_client"))
+    found = [Row("client: import", whole, "ms", IMPORT_BOUND, note=f"of which asyncio {empty:g} ms")]
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory, _stage(Path(directory), plan) as stage:
+        for kind in _KINDS:
+            one, many = (idle(stage, kind, count, plan.seconds) for count in (1, plan.clients))
+            found += [
+                Row(f"client: {kind}, memory of each of {plan.clients}", many.memory, "KB"),
+                Row(f"client: {kind}, wake-ups a minute", one.wakeups, "", note="of a process with one client"),
+                Row(f"client: {kind}, CPU a minute", one.cpu, "ms", note="likewise"),
+            ]
+    if keep:
+        save("client", found, plan={"clients": plan.clients, "seconds": plan.seconds}, load=load_average())
+    return found
+
+
+def imported(code: str, times: int) -> float:
+    """The best of fresh interpreters, in milliseconds: what else the machine does is not the import's doing."""
+    timed = f"import time; began = time.perf_counter(); {code}; print(time.perf_counter() - began)"
+    return round(min(float(_python("-c", timed)) for _ in range(times)) * 1000, 1)
+
+
+def idle(stage: Stage, kind: str, clients: int, seconds: float) -> Idle:
+    """Measured by the process of the clients itself: see `idle_client`."""
+    service = stage.service(0)
+    given = [kind, stage.server.url, service, stage.issuer.token(scope="config:read", service=service)]
+    told = json.loads(_python("-m", "bench.idle_client", *given, str(clients), str(seconds)))
+    return Idle(*(round(told[name], 1) for name in ("memory", "wakeups", "cpu")))
+
+
+def _stage(directory: Path, plan: Plan) -> Stage:
+    return Stage(directory, topics=1, streams=2 * plan.clients + 50)
+
+
+def _python(*arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "client")}
+    command: Sequence[str] = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout  # noqa: S603 - ours

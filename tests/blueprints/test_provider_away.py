@@ -1,0 +1,73 @@
+"""A stampede on the identity provider, and one that hangs: a fetch at most for it, nothing at all for valid tokens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from devstack.issuer import LocalIssuer, Mode
+from tests.serving import BRISK, READ_ALL, Serving, serving
+from tests.support import eventually
+
+#: What an answer to a valid token may take on a busy machine; a wait for the provider takes seconds.
+SOON = 1.0
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Serving]:
+    """Its provider is its own; the limit of failed attempts does not help it."""
+    with (
+        LocalIssuer() as provider,
+        serving(tmp_path, provider, {"pay.yml": "a: 1\n"}, auth_failures_per_minute=0) as running,
+    ):
+        yield running
+
+
+def unknown_keys(site: Serving, count: int) -> list[int]:
+    """The answers to so many tokens at once, each signed by a key of an id that nobody knows."""
+    tokens = [site.issuer.token(scope=READ_ALL, headers={"kid": f"unknown-{number}"}) for number in range(count)]
+    with ThreadPoolExecutor(10) as crowd:
+        return list(crowd.map(lambda token: site.get("pay/prod", token=token).status_code, tokens))
+
+
+def slowest_valid(site: Serving, count: int = 10) -> float:
+    """Of so many tokens that were never seen before; each must be answered."""
+    seconds = []
+    for number in range(count):
+        token = site.token(sub=f"new-{time.monotonic()}-{number}")
+        started = time.monotonic()
+        assert site.get("pay/prod", token=token).status_code == 200
+        seconds.append(time.monotonic() - started)
+    return max(seconds)
+
+
+def test_a_hundred_unknown_key_ids_cost_one_fetch_and_disturb_nobody(site: Serving) -> None:
+    before = site.issuer.jwks_fetches
+    assert unknown_keys(site, 100) == [401] * 100
+    assert slowest_valid(site) < SOON
+    assert unknown_keys(site, 100) == [401] * 100
+    assert site.issuer.jwks_fetches - before <= 1
+
+
+def test_a_provider_that_hangs_holds_up_nobody(site: Serving) -> None:
+    site.issuer.mode = Mode.HANG
+    assert unknown_keys(site, 20) == [401] * 20
+    assert slowest_valid(site) < SOON
+    assert unknown_keys(site, 80) == [401] * 80
+    assert slowest_valid(site) < SOON
+    assert site.ask("/health/ready", token="").status_code == 200
+    site.issuer.mode = Mode.SERVE
+
+
+def test_keys_that_rotate_are_taken_up_at_the_first_token_that_names_one(tmp_path: Path) -> None:
+    timings = replace(BRISK, keys_min_interval=0.3)
+    with LocalIssuer() as provider, serving(tmp_path, provider, {"pay.yml": "a: 1\n"}, timings=timings) as site:
+        former = site.token(sub="with a former key")
+        provider.rotate()
+        assert eventually(lambda: site.get("pay/prod").status_code == 200)
+        assert site.get("pay/prod", token=former).status_code == 401
