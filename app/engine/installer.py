@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from app.aside import in_slices
 from app.effective.rollouts import Rollout
 from app.engine.engine import ConfigEngine
 from app.engine.loader import Trees
-from app.engine.touched import Found, Touched, concerns_all, in_slices, looking
+from app.engine.touched import Found, Touched, concerns_all, looking
 from app.engine.vouched import EveryHead, Vouching
 from app.engine.world import World, world_of
 from app.errors import BusUnavailable, RepositoryUnavailable
