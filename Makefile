@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 # Where Debian keeps nginx, also for who is not root.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help run venv programs test test-fast lock image lint check mutants bench clean
+.PHONY: help run venv programs test test-fast lock image lint check mutants bench site coverage audit release clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,6 +51,21 @@ check: lint test  ## lint and the whole suite
 
 bench: venv  ## what a stream costs and how fast a change reaches ten thousand; minutes, on a quiet machine
 	@$(BIN)/python -m bench
+
+site: venv  ## docs/ as a site in .run/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+coverage: venv programs  ## the suite with coverage of lines and branches (slower); the report in .run/coverage
+	mkdir -p .run && rm -f .run/coverage.data*
+	$(BIN)/python -m coverage run -m pytest -p no:xdist $(COVERAGE_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage html --quiet && $(BIN)/python -m coverage report --skip-covered --sort=cover
+
+audit: venv  ## known holes in what the server is pinned to (asks a service on the network)
+	$(BIN)/uv tool run pip-audit==2.10.1 --requirement requirements.lock --disable-pip --require-hashes
+
+release: venv  ## check, build, install in an empty environment and tag: make release VERSION=1.2.3
+	$(BIN)/python -m devstack.release $(VERSION)
 
 clean:  ## what these targets have made, but for the environment
 	rm -rf .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -59,7 +59,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     if settings.trusted_proxies:
         app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     problems.install(app)
-    http.install(app, services.audit, services.metrics)
+    http.install(app, services.audit, services.metrics, log_one_of=settings.log_reads_one_of)
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
     attempts.install(app, services.attempts)

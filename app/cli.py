@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from app import offline
-from app.access import IssuersError, RbacError, load_rbac
-from app.audit import Verdict, verify_directory
+from app.doctor import doctor
 from app.errors import SettingsError
-from app.issuer_profiles import issuer_profiles
-from app.secrets import AppRole, RotationFailed, rotate
+from app.serve import serve
 from app.settings import SECRET_PATHS, TRANSIT_KEYS, Settings
-from app.vault_setup import auth_of, endpoint_of
+
+if TYPE_CHECKING:  # `check`, which every start of a server runs, must not wait for what it does not use
+    from app.audit import Verdict
 
 
 @click.group()
@@ -23,9 +23,16 @@ def main() -> None:
     """Config Server."""
 
 
+main.add_command(serve)
+main.add_command(doctor)
+
+
 @main.command()
 def check() -> None:
     """Read the settings from the environment, and the files about tokens; say everything that is wrong with them."""
+    from app.access import IssuersError, RbacError, load_rbac
+    from app.issuer_profiles import issuer_profiles
+
     settings = _settings()
     try:
         issuer_profiles(settings)
@@ -65,6 +72,8 @@ def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, t
     Every known target is put together, its placeholders filled, its schemas applied, its secret references held against
     the path policy (no secret is read). Exits with 1 if anything is wrong.
     """
+    from app import offline
+
     try:
         report = offline.validate(
             directory,
@@ -101,6 +110,8 @@ def verify(directories: tuple[Path, ...], archived: bool) -> None:
     more together than each alone, as their chains name each other's ends.
     """
     directories = directories or (_settings().audit_path,)
+    from app.audit import verify_directory
+
     verdicts = verify_directory(*directories, archived=archived)
     if not verdicts:
         raise click.ClickException(f"no audit trail in {', '.join(map(str, directories))}")
@@ -131,6 +142,9 @@ def rotate_secret_id(role: str, token_file: Path | None) -> None:
 
     Running servers go on; they read the file at their next login. One that was broken off may be run again.
     """
+    from app.secrets import AppRole, RotationFailed, rotate
+    from app.vault_setup import auth_of, endpoint_of
+
     settings = _settings()
     auth = auth_of(settings) if settings.vault_addr else None
     if settings.vault_addr is None or not isinstance(auth, AppRole):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.access import Access
+from app.aside import aside
 from app.audit import AuditEvent
 from app.auditing import Auditing
 from app.cache import LocalCache, NoSharedCache, RedisLink
@@ -122,6 +123,7 @@ class Operating:
                     self._core.source_reader.read(target, self._core.engine.world.secrets, watched=False).documents
                 ),
             ),
+            aside=aside,
             key=derive(self._core.key, "plan"),
         )
 

@@ -11,7 +11,7 @@ from app.cache import RedisLink
 from app.engine import ConfigEngine
 from app.model import Json, SecretPath, StaleReason
 from app.notify import HeadsFile
-from app.observability import Condition, PartState
+from app.observability import Condition, PartState, span
 from app.secrets import SecretBackend, SecretDenied, SecretStore
 
 
@@ -26,7 +26,8 @@ class MeasuredBackend:
         started = time.perf_counter()
         outcome = "unavailable"
         try:
-            answer = self._backend.read(path, version, service)
+            with span("vault.read"):
+                answer = self._backend.read(path, version, service)
             outcome = "ok"
             return answer
         except SecretDenied:

@@ -98,10 +98,11 @@ from app.notify import (
     new_epoch,
     now_text,
 )
-from app.observability import Health, Metrics
+from app.observability import Behalf, Health, Metrics, current_request, start_traces
 from app.operating import Operating
 from app.parts import MeasuredBackend, parts_of, signatures_part
 from app.repository import GitConfigBackend, GitCredentials, MirrorLock
+from app.scheduler import Outcome as PullOutcome
 from app.scheduler import Scheduler
 from app.secrets import (
     Breaker,
@@ -161,6 +162,7 @@ class Services:
         self.metrics.set_streams_limit(settings.streams_per_worker)
         self.notifier = ConfigChangeNotifier(settings.streams_per_worker)
         self.hints = Hints(settings.data_dir / "hint")
+        self.fetching, self.following = Behalf(), Behalf()
         self._closing = ExitStack()
         self._closing.callback(self.metrics.close)
         self._started = False
@@ -172,6 +174,7 @@ class Services:
         if self._started:
             return
         self._started = True
+        self._closing.callback(start_traces())
         if self.link is not None:
             self._closing.callback(self.link.close)
         self._closing.callback(self.repository.close)
@@ -216,6 +219,7 @@ class Services:
 
     def hint(self) -> int:
         """Ask the pullers of all hosts to fetch now; returns the number that heads.json reaches when ours has."""
+        self.fetching.note(current_request())
         number = self.hints.give()
         self.bus.hint()
         return number
@@ -234,10 +238,14 @@ class Services:
     def operating(self) -> Operating:
         return Operating(self)
 
-    def _on_message(self, kind: str) -> None:
+    def _on_message(self, kind: str, request_id: str | None) -> None:
         if kind == "hint":
+            self.fetching.note(request_id)
             self.scheduler.wake()
+            if self.scheduler.is_puller:
+                log.info("fetch.asked", request_id=request_id)
         elif kind == "moved":
+            self.following.note(request_id)
             self.follower.wake()
             if self.engine.installed and self.engine.world.rev.is_host_local:
                 self.scheduler.wake()  # Redis is back: announce to it what this host has numbered alone
@@ -280,24 +288,29 @@ class Services:
         return RedisSharedCache(self.link, mac_key=derive(self.key, "cache"))
 
     def _moved(self) -> None:
+        self.following.note(current_request())
         self.follower.wake()
 
     # From Git to an answer
 
     @cached_property
-    def repository(self) -> GitConfigBackend:
+    def git_credentials(self) -> GitCredentials:
         settings = self.settings
-        credentials = GitCredentials(
+        return GitCredentials(
             username=settings.git_username,
             password_file=settings.git_password_file,
             ssh_key_file=settings.git_ssh_key_file,
             known_hosts_file=settings.git_known_hosts_file,
             ca_file=settings.git_ca_file,
         )
+
+    @cached_property
+    def repository(self) -> GitConfigBackend:
+        settings = self.settings
         return GitConfigBackend(
             settings.repo_url,
             settings.data_dir / "mirror",
-            credentials=credentials,
+            credentials=self.git_credentials,
             timeout=settings.git_timeout_seconds,
             clone_timeout=settings.git_clone_timeout_seconds,
             allowed_signers=settings.git_allowed_signers_file,
@@ -542,7 +555,7 @@ class Services:
     def scheduler(self) -> Scheduler:
         timings = self.timings
         return Scheduler(
-            self.puller.tick,
+            self._pull,
             self.lock,
             hinted=self.hints.last,
             interval=self.settings.poll_seconds,
@@ -692,10 +705,15 @@ class Services:
             on_fetch=self._on_keys_fetched,
         )
 
+    def _pull(self) -> PullOutcome:
+        with self.fetching.working():
+            return self.puller.tick()
+
     def _follow(self) -> bool:
         self.revocations.sync()
         self.rollouts.settle()
-        installed = self.installer.follow()
+        with self.following.working():
+            installed = self.installer.follow()
         self._tell_staleness()
         if self.link is not None:
             self.metrics.set_bus_up(up=self.link.up)

@@ -153,6 +153,7 @@ class Settings:
     audit_file_mib: int = 64
     audit_stream_records: int = 20_000
     log_level: str = "info"
+    log_reads_one_of: int = 1
     timings: Timings = Timings()
 
     def __post_init__(self) -> None:
@@ -553,4 +554,5 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "audit_file_mib": _count,
     "audit_stream_records": _count,
     "log_level": _one_of("debug", "info", "warning", "error"),
+    "log_reads_one_of": _count,
 }

@@ -42,6 +42,13 @@ def test_check_is_silent_about_good_settings() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_the_command_line_does_not_wait_for_the_imports_of_a_server() -> None:
+    """gunicorn's start runs `check`, and must not take twice as long for a command that it does not run."""
+    code = "import sys, app.cli; print({'flask', 'redis', 'hvac', 'app.services'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_check_looks_into_the_files_about_tokens(tmp_path: Path) -> None:
     (tmp_path / "issuers.toml").write_text("[[issuer]]\nissuer = 'https://a.example'\nmisspelt = 1\n")
     done = run("check", REPO_URL="https://x/y.git", ISSUERS_FILE=str(tmp_path / "issuers.toml"))

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     [
         ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
         ROOT / "SECURITY.md",
         *(page for room in ("docs", "config", "client") for page in (ROOT / room).rglob("*.md")),
     ]

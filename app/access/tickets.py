@@ -57,7 +57,7 @@ class RedisTickets:
 
     def take(self, digest: str) -> str | None:
         found = self._link.call(lambda client: client.getdel(self._key(digest)))
-        return found.decode() if isinstance(found, bytes) else None
+        return found.decode(errors="replace") if isinstance(found, bytes) else None
 
     def _key(self, digest: str) -> str:
         return self._link.key(f"ticket:{digest}")
@@ -78,15 +78,24 @@ class Tickets:
 
     def redeem(self, ticket: str, origin: str | None) -> Principal:
         """Whom it speaks for; it is used up, whatever happens. Raises Unauthenticated, BusUnavailable."""
-        found = self._store.take(_digest(ticket))
-        data = json.loads(found) if found else {}
-        if data.get("v") != 1 or data["origin"] != origin:
+        principal, for_origin = _read(self._store.take(_digest(ticket)))
+        if principal is None or for_origin != origin:
             raise Unauthenticated("the ticket is not known, used, too old, or another origin's")
-        told = data["principal"]
-        principal = Principal(**{**told, "grants": tuple(Grant(**grant) for grant in told["grants"])})
         if principal.expires_at <= self._clock():
             raise Unauthenticated("the token behind the ticket has expired")
         return principal
+
+
+def _read(text: str | None) -> tuple[Principal | None, str | None]:
+    """Whom it speaks for, and from where; nobody for no ticket, and for one of another version."""
+    try:
+        data = json.loads(text) if text else {}
+        if data.get("v") != 1:
+            return None, None
+        told = data["principal"]
+        return Principal(**{**told, "grants": tuple(Grant(**grant) for grant in told["grants"])}), data["origin"]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None, None
 
 
 def _digest(ticket: str) -> str:

@@ -94,12 +94,17 @@ class RedisSharedTrail:
             return found
 
         return [
-            (name.decode(), fields.get(b"host", b"").decode(errors="replace"), fields.get(b"record", b""))
+            (name.decode(), fields.get(b"host", b"").decode(errors="replace"), _line(fields))
             for name, fields in self._link.call(ask)
         ]
 
     def _name(self, chain: str) -> str:
         return f"{self._host()}/{chain}"
+
+
+def _line(fields: dict[bytes, bytes]) -> bytes:
+    """The record; empty, which is none, where another version of the server wrote it."""
+    return fields.get(b"record", b"") if fields.get(b"v") == str(SCHEMA).encode() else b""
 
 
 def _head(text: object) -> ChainHead:

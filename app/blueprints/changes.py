@@ -30,7 +30,7 @@ def blueprint(changes: Changes) -> Blueprint:
         if "commit" in body:
             made = changes.plan_commit(label, checked_label(body["commit"]))
         else:
-            made = changes.plan_edits(label, _edits(body))
+            made = changes.plan_edits(g.principal, label, _edits(body))
         return changes.seen_by(g.principal, made)
 
     def change() -> ResponseReturnValue:
@@ -111,6 +111,8 @@ def _edit(given: Mapping[str, Any]) -> FileEdit:
     if any(_is_deep(value) for value in values.values()):
         raise BadInput("edits", f"a value is nested deeper than {MAX_DEPTH}")
     keys = {_key(name): value for name, value in values.items()}
+    if len(keys) < len(values):
+        raise BadInput("edits", "one key is set twice, in two spellings")
     unset = tuple(_key(name) for name in given.get("unset", ()))
     return FileEdit(given["file"], keys=KeyEdits(keys, unset, given.get("document")))
 

@@ -113,8 +113,9 @@ class Changes:
 
     # Looking
 
-    def plan_edits(self, label: str | None, edits: Sequence[FileEdit]) -> Plan:
-        """What these edits would do on the branch's head."""
+    def plan_edits(self, principal: Principal, label: str | None, edits: Sequence[FileEdit]) -> Plan:
+        """What these edits would do on the branch's head. Raises Forbidden for a file of which nothing may be seen."""
+        self._leave.check_look(principal, (each.path for each in edits))
         world = self._engine.world
         head = self._planner.branch(world, label)
         return self._planner.plan(world, head, self._planner.edited(head, edits))
@@ -155,13 +156,14 @@ class Changes:
 
         Raises as `change` does; Conflict when the plan has another id by now.
         """
+        self._leave.check_write(order.principal, scope.files)
 
         def make(world: World, head: Head) -> Proposal:
             commit = self._planner.commit(world, to, "to")
             if not self._repository.is_ancestor(commit, head.commit):
                 raise BadInput("to", "is not a commit that the branch has been at")
             before, after = self._planner.tree(head.commit), self._planner.tree(commit)
-            return restore.restored(before, after, scope, self._layout)
+            return self._planner.checked(restore.restored(before, after, scope, self._layout))
 
         return self._confirmed("config.rollback", order, make, confirm)
 

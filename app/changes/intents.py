@@ -67,7 +67,7 @@ class Intents:
     def abandoned(self) -> Iterator[tuple[Path, Intent]]:
         """The intents that no process holds any more. Ours until the next one is asked for."""
         for path in sorted(self._folder.glob("*.json")):
-            with contextlib.suppress(OSError), path.open() as file:  # it may have ended just now, or be locked
+            with contextlib.suppress(OSError), path.open("rb") as file:  # it may have ended just now, or be locked
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 intent = _read(file.read())
                 if intent is not None and path.exists():
@@ -77,7 +77,7 @@ class Intents:
                     path.unlink(missing_ok=True)
 
 
-def _read(text: str) -> Intent | None:
+def _read(text: bytes) -> Intent | None:
     """None for what was cut off by a crash: it was then not on the trail yet, and not pushed."""
     try:
         found = json.loads(text)

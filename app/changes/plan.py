@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from app.aside import in_slices
 from app.effective import leaf_nodes
 from app.errors import BadConfiguration, ConfigServerError, SecretRefused, code_of
 from app.model import MASK, Effective, Json, Node, Target, Template
@@ -12,6 +13,7 @@ from app.model import MASK, Effective, Json, Node, Target, Template
 #: Beyond these an answer tells how many more there are.
 MAX_CHANGES = 500
 MAX_TARGETS = 1000
+MAX_ALL_CHANGES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +46,17 @@ class TargetPlan:
             return "mended" if self.before.failure is not None else "ok"
         return "breaks" if self.breaks else "broken"
 
-    def as_json(self) -> dict[str, Json]:
+    def as_json(self, limit: int = MAX_CHANGES) -> dict[str, Json]:
         changes = list(_changes(self.before.effective, self.after.effective))
         body: dict[str, Json] = {
             "service": self.target.service,
             "env": self.target.env,
             "verdict": self.verdict,
-            "changes": [*changes[:MAX_CHANGES]],
+            "changes": [*changes[:limit]],
             "instances": self.instances,
         }
-        if len(changes) > MAX_CHANGES:
-            body["more_changes"] = len(changes) - MAX_CHANGES
+        if len(changes) > limit:
+            body["more_changes"] = len(changes) - limit
         if self.after.failure is not None:
             body["problem"] = problem_of(self.after.failure)
         if self.after.denied:
@@ -65,7 +67,7 @@ class TargetPlan:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`id` stands for the base head, the edits and their outcome: another plan has another. `files` maps each path to
-    `add`, `change` or `delete`."""
+    `add`, `change` or `delete`; `untouched` are those who have one of them among their inputs, and would not differ."""
 
     id: str
     label: str
@@ -73,13 +75,14 @@ class Plan:
     files: Mapping[str, str]
     targets: tuple[TargetPlan, ...]
     skipped: tuple[str, ...] = ()
+    untouched: tuple[Target, ...] = ()
 
     @property
     def broken(self) -> tuple[str, ...]:
         return tuple(each.target.topic for each in self.targets if each.breaks)
 
     def as_json(self, sees: Callable[[Target], bool], sees_file: Callable[[str], bool]) -> dict[str, Json]:
-        """As somebody may see it: of the rest there is a number."""
+        """As somebody may see it: of the rest there is a number, which does not tell whether they would differ."""
         shown = [each for each in self.targets if sees(each.target)]
         files: list[Json] = [{"path": path, "op": op} for path, op in self.files.items() if sees_file(path)]
         return {
@@ -88,11 +91,23 @@ class Plan:
             "head": self.head,
             "files": files,
             "skipped": [path for path in self.skipped if sees_file(path)],
-            "targets": [each.as_json() for each in shown[:MAX_TARGETS]],
+            "targets": list(_told(shown[:MAX_TARGETS])),
             "breaks": [each.target.topic for each in shown if each.breaks],
             "instances": sum(each.instances for each in shown),
-            "hidden": len(self.targets) - len(shown[:MAX_TARGETS]) + len(self.files) - len(files),
+            "hidden": len(self.targets)
+            - len(shown[:MAX_TARGETS])
+            + sum(not sees(target) for target in self.untouched)
+            + len(self.files)
+            - len(files),
         }
+
+
+def _told(plans: Iterable[TargetPlan]) -> Iterator[Json]:
+    left = MAX_ALL_CHANGES
+    for plan in in_slices(plans):
+        told = plan.as_json(min(left, MAX_CHANGES))
+        left -= len(told["changes"]) if isinstance(told["changes"], list) else 0
+        yield told
 
 
 def problem_of(failure: ConfigServerError) -> dict[str, Json]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.aside import in_slices
 from app.cache import LocalCache
 from app.changes.plan import Outcome, Plan, TargetPlan
-from app.changes.proposal import FileEdit, Proposal, propose, staged
+from app.changes.proposal import Aside, FileEdit, Proposal, check_own, propose, staged
 from app.changes.staged import StagedBlobs
 from app.effective import NO_DOCUMENTS, OWN_FOLDER, Documents, Layout, fingerprint
 from app.effective.limits import MAX_BYTES
@@ -22,8 +22,6 @@ from app.errors import BadConfiguration, BadInput, ConfigServerError, SecretRefu
 from app.model import COMMIT, Blob, RefKind, Target, Tree
 from app.repository import BlobTooLarge, NewFile
 
-#: A slice of work before the worker looks after its requests again, in seconds.
-_SLICE = 0.02
 _SCHEMAS = f"{OWN_FOLDER}/schemas/"
 
 
@@ -39,7 +37,7 @@ class Around:
 
 class Planner:
     """Thread-safe. `loader` reads through `blobs`, with caches of its own, so that a plan pushes nothing out of those
-    that serve. `key` is secret: nobody can make a plan's id but by planning."""
+    that serve; `aside` computes beside the requests. `key` is secret: nobody can make a plan's id but by planning."""
 
     def __init__(
         self,
@@ -51,6 +49,7 @@ class Planner:
         *,
         layout: Layout,
         around: Around,
+        aside: Aside,
         key: bytes,
     ) -> None:
         self._trees = trees
@@ -60,6 +59,7 @@ class Planner:
         self._reader = reader
         self._layout = layout
         self._around = around
+        self._aside = aside
         self._key = key
         self._known: LocalCache[str, frozenset[tuple[str, str]]] = LocalCache(4)
 
@@ -88,7 +88,12 @@ class Planner:
 
     def edited(self, head: Head, edits: Sequence[FileEdit]) -> Proposal:
         """Raises BadInput, BadConfiguration."""
-        return propose(edits, self.tree(head.commit), self.read)
+        return propose(edits, self.tree(head.commit), self.read, self._aside)
+
+    def checked(self, proposal: Proposal) -> Proposal:
+        """A proposal of blobs that were there before. Raises BadInput, BadConfiguration for one of the server's own."""
+        check_own(proposal, self.read)
+        return proposal
 
     def read(self, blob: Blob) -> bytes:
         """Raises BadInput for a file beyond what is edited here."""
@@ -112,18 +117,24 @@ class Planner:
         protected = self._targets.is_protected(world, head)
         followers = Counter(self._around.topics())
         plans: list[TargetPlan] = []
-        pause_at = time.perf_counter() + _SLICE
-        for target in sorted(
-            self._concerned(head, before, after, proposal.files, followers), key=lambda each: each.topic
-        ):
+        untouched: list[Target] = []
+        concerned = self._concerned(head, before, after, proposal.files, followers)
+        for target in in_slices(sorted(concerned, key=lambda each: each.topic)):
             sides = [self._outcome(target, tree, protected=protected) for tree in (before, after)]
             if _content(sides[0]) != _content(sides[1]):
                 plans.append(TargetPlan(target, sides[0], sides[1], followers[target.topic]))
-            if time.perf_counter() > pause_at:
-                time.sleep(0)  # let requests of this worker in between
-                pause_at = time.perf_counter() + _SLICE
+            else:
+                untouched.append(target)
         files = {path: _op(path, data, before) for path, data in proposal.files.items()}
-        return Plan(self._id(head, proposal, plans), head.label, head.commit, files, tuple(plans), proposal.skipped)
+        return Plan(
+            self._id(head, proposal, plans),
+            head.label,
+            head.commit,
+            files,
+            tuple(plans),
+            proposal.skipped,
+            tuple(untouched),
+        )
 
     def _concerned(
         self, head: Head, before: Tree, after: Tree, files: Mapping[str, object], topics: Iterable[str]
@@ -133,7 +144,7 @@ class Planner:
         schemas = any(path.startswith(_SCHEMAS) for path in files)
         places = {self._loader.folders(tree) for tree in (before, after)}
         found = set()
-        for target in self._known_targets(head, before, after) | _followed(head.label, topics):
+        for target in in_slices(self._known_targets(head, before, after) | _followed(head.label, topics)):
             if any(reach.covers(target.service, env) for reach in reaches for env in target.envs) and (
                 schemas
                 or any(each.path in files for folders in places for each in self._loader.candidates(target, folders))
@@ -155,24 +166,20 @@ class Planner:
         whom nobody asks for must not push out what is served. Raises RepositoryUnavailable."""
         head = self._targets.head(world, None)
         tree, protected = self.tree(head.commit), self._targets.is_protected(world, head)
-        pause_at = time.perf_counter() + _SLICE
-        for target in sorted(targets, key=lambda each: each.topic):
+        for target in in_slices(sorted(targets, key=lambda each: each.topic)):
             failure = self._outcome(target, tree, protected=protected).failure
             if failure is not None:
                 yield head, target, failure
-            if time.perf_counter() > pause_at:
-                time.sleep(0)  # let requests of this worker in between
-                pause_at = time.perf_counter() + _SLICE
 
     def _known_targets(self, head: Head, before: Tree, after: Tree) -> set[Target]:
         listed = self._listed(before)
         if listed is None:
             named = self._known.get(before.commit)
             if named is None:
-                named = self._layout.targets(before.blobs)
+                named = self._aside(lambda: self._layout.targets(before.blobs))
                 self._known.put(before.commit, named)
             same = before.blobs.keys() == after.blobs.keys()
-            listed = named if same else named | self._layout.targets(after.blobs)
+            listed = named if same else named | self._aside(lambda: self._layout.targets(after.blobs))
         found = {Target(service, (env,), head.label) for service, env in listed}
         return found | set(self._around.recent(head.label))
 

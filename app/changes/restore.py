@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.changes.proposal import Proposal
 from app.effective import EditRefused, Layout, Reach, check_path, folders_of
@@ -21,16 +21,23 @@ class Scope:
 
 
 def restored(before: Tree, after: Tree, scope: Scope, layout: Layout) -> Proposal:
-    """The files of the scope as `after` has them. What is no plain file on one side is skipped, and told.
+    """The files of the scope as `after` has them. What is no plain file on one side is skipped, and told; so is what
+    by its name may be another service's as well.
 
     Raises BadInput for a file that is in neither tree.
     """
     for path in scope.files:
         if path not in before.blobs and path not in after.blobs:
             raise BadInput("files", f"{path[:200]!a} is in neither commit")
-    differing = sorted(path for path, _ in before.blobs.items() ^ after.blobs.items())
-    wanted = [path for path in dict.fromkeys(differing) if _is_meant(path, scope, layout)]
-    return _proposal(wanted, {path: after.blobs.get(path) for path in wanted}, before, after)
+    differing = sorted({path for path, _ in before.blobs.items() ^ after.blobs.items()})
+    wanted = [path for path in differing if _is_meant(path, scope, layout)]
+    proposal = _proposal(wanted, {path: after.blobs.get(path) for path in wanted}, before, after)
+    shared = [
+        path
+        for path in differing
+        if path not in proposal.files and path not in proposal.skipped and _names(path, scope.service, layout)
+    ]
+    return replace(proposal, skipped=(*proposal.skipped, *shared))
 
 
 def promoted(tree: Tree, service: str, envs: tuple[str, str], layout: Layout) -> Proposal:
@@ -59,6 +66,10 @@ def _is_meant(path: str, scope: Scope, layout: Layout) -> bool:
         return True
     reaches = layout.reaches(path)
     return bool(reaches) and all(reach.service == scope.service for reach in reaches)
+
+
+def _names(path: str, service: str | None, layout: Layout) -> bool:
+    return service is not None and any(reach.service == service for reach in layout.reaches(path))
 
 
 def _proposal(paths: Iterable[str], blobs: dict[str, Blob | None], before: Tree, after: Tree) -> Proposal:

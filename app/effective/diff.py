@@ -44,9 +44,11 @@ def _difference(old: object, new: object, written: Json, pointer: str) -> Iterat
 def changed_keys(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[str, ...]:
     """The key paths of the leaves that are new, gone, or hold another value, in the order of `new`, then of `old`.
 
-    A leaf is a scalar, or a map or list that is empty. Types count, as in `patch`. Pure; any thread.
+    A leaf is a scalar, or a map or list that is empty; the document itself is none. Types count, as in `patch`. Pure;
+    any thread.
     """
-    return tuple(dict.fromkeys(_changed(cast("dict[str, object]", old), cast("dict[str, object]", new), "")))
+    found = _changed(cast("dict[str, object]", old), cast("dict[str, object]", new), "")
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def _changed(old: object, new: object, key: str) -> Iterator[str]:

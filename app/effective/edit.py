@@ -43,6 +43,10 @@ class KeyEdits:
     unset: tuple[KeyPath, ...] = ()
     document: int | None = None
 
+    @property
+    def count(self) -> int:
+        return len(self.set) + len(self.unset)
+
 
 def edit(path: str, data: bytes | None, edits: KeyEdits) -> bytes:
     """The file with the edits made; `data` None begins a new one.
@@ -53,7 +57,7 @@ def edit(path: str, data: bytes | None, edits: KeyEdits) -> bytes:
     extension = path.rpartition(".")[2]
     if extension not in _EDITORS:
         raise EditRefused("only configuration files are edited by key")
-    if len(edits.set) + len(edits.unset) > MAX_EDITED_KEYS:
+    if edits.count > MAX_EDITED_KEYS:
         raise EditRefused(f"more than {MAX_EDITED_KEYS} keys in one edit")
     before = parse(path, data or b"")
     document = _document(before, edits.document)
@@ -83,6 +87,8 @@ def _opened(data: bytes, extension: str) -> tuple[str, Callable[[str], bytes]]:
             raise
         encoding, text = "iso-8859-1", data.decode("iso-8859-1")
     bom, windows = text.startswith(_BOM), "\r\n" in text
+    if "\r" in text.replace("\r\n", "") or (windows and text.count("\r\n") != text.count("\n")):
+        raise EditRefused("its line ends are not all alike, and would be made so; edit it as text")
 
     def restore(edited: str) -> bytes:
         edited = edited.replace("\n", "\r\n") if windows else edited

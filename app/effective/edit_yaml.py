@@ -9,16 +9,17 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from app.effective.edit_tree import EditRefused, as_key, drop, nested, new_key, put
+from app.effective.edit_tree import EditRefused, as_key, nested, new_key
 from app.effective.keys import LiteralKey, key_text, shown
 from app.effective.limits import Malformed
-from app.effective.yaml_places import Entry, Place, documents, plain
+from app.effective.yaml_places import Entry, Place, documents
 from app.effective.yaml_scalars import resolve
 from app.model import Json, KeyPath, Scalar
 
 _SAFE = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_/.+@ -]*(?<! )")
 #: What JSON leaves as it is and YAML does not take in double quotes.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_COMMENT = re.compile(r"\s#")
 _STEP = "  "
 
 
@@ -47,10 +48,6 @@ def _put(text: str, root: Place, node: Place, path: KeyPath, value: Json) -> str
         raise _shared(path)
     if node is root and not node.entries:
         return _spliced(text, node.start, node.end, "\n".join(_block_map(nested(path, value, as_key), "")))
-    if node.flow:
-        values = plain(node)
-        put(values if isinstance(values, dict | list) else [], path, value)
-        return _spliced(text, node.start, node.end, _flow(values))
     if node.kind == "list":
         return _put_item(text, root, node, path, value)
     ways = sorted(
@@ -66,22 +63,59 @@ def _put(text: str, root: Place, node: Place, path: KeyPath, value: Json) -> str
     if ways:
         raise EditRefused(f"{shown(key_text(path))}: what stands above it is a single value")
     key, rest = new_key([entry.raw for entry in node.entries], path, as_key)
+    if node.flow:
+        return _put_in_flow(text, node, f"{_key(key)}: {_flow(nested(rest, value, as_key))}")
     indent = _indent_of(text, node.entries[0].start)
     return _with_lines(text, node.end, _block_map({key: nested(rest, value, as_key)}, indent))
 
 
 def _put_item(text: str, root: Place, node: Place, path: KeyPath, value: Json) -> str:
     index, rest = path[0], path[1:]
-    if isinstance(index, int) and index < len(node.items):
+    if isinstance(index, str):
+        raise EditRefused(f"{shown(key_text(path))}: a list is given by index without holes, a map by names")
+    if index < len(node.items):
         item = node.items[index]
         if rest and item.kind in ("map", "list"):
             return _put(text, root, item, rest, value)
         if not rest and not item.fixed and (item.kind == "scalar" or item.flow):
             return _spliced(text, item.start, item.end, _flow(value))
+    elif index == len(node.items) and node.flow:
+        return _put_in_flow(text, node, _flow(nested(rest, value, as_key)))
     elif index == len(node.items):
         dash = _dash(text, node.items[0])
         return _with_lines(text, node.end, [f"{dash}{_flow(nested(rest, value, as_key))}"])
     raise EditRefused(f"{shown(key_text(path))} cannot be set in this list; set the whole list")
+
+
+def _put_in_flow(text: str, node: Place, new: str) -> str:
+    """One more at the end of a flow collection."""
+    spans = _spans(node)
+    if not spans:
+        _check_comment(text[node.start : node.end])
+        return _spliced(text, node.start + 1, node.end - 1, new)
+    return _spliced(text, spans[-1][1], spans[-1][1], f", {new}")
+
+
+def _cut_from_flow(text: str, node: Place, number: int) -> str:
+    """Without one of a flow collection's parts, and without the comma that set it off."""
+    spans = _spans(node)
+    start, end = spans[number]
+    if number + 1 < len(spans):
+        end = spans[number + 1][0]
+    elif number:
+        start = spans[number - 1][1]
+    _check_comment(text[start:end])
+    return _spliced(text, start, end, "")
+
+
+def _spans(node: Place) -> list[tuple[int, int]]:
+    entries = [(entry.start, max(entry.end, entry.place.end)) for entry in node.entries]
+    return entries or [(item.start, item.end) for item in node.items]
+
+
+def _check_comment(text: str) -> None:
+    if _COMMENT.search(text):
+        raise EditRefused("a comment may be lost there; edit it as text")
 
 
 def _replaced(text: str, entry: Entry, value: Json) -> str:
@@ -105,7 +139,7 @@ def _unset(text: str, document: int, path: KeyPath) -> str:
     root = _root(text, document)
     found = next(_trails(root, path), None) if root is not None else None
     if root is None or found is None:
-        return _unset_in_flow(text, root, path)
+        raise EditRefused(f"{shown(key_text(path))} is not in this file")
     text = _removed(text, root, found)
     root = _root(text, document)
     if isinstance(found[-1][1], int):
@@ -113,36 +147,12 @@ def _unset(text: str, document: int, path: KeyPath) -> str:
     return _unset(text, document, path) if root is not None and next(_trails(root, path), None) else text
 
 
-def _unset_in_flow(text: str, root: Place | None, path: KeyPath) -> str:
-    node = root
-    while node is not None:
-        if node.flow and not node.fixed:
-            values = plain(node)
-            drop(values if isinstance(values, dict | list) else [], path)
-            return _spliced(text, node.start, node.end, _flow(values))
-        step = next(
-            ((place, rest) for place, rest in _down(node, path) if rest and place.kind in ("map", "list")), None
-        )
-        node, path = step if step else (None, path)
-    raise EditRefused(f"{shown(key_text(path))} is not in this file")
-
-
-def _down(node: Place, path: KeyPath) -> Iterator[tuple[Place, KeyPath]]:
-    for entry in node.entries:
-        if entry.path == path[: len(entry.path)]:
-            yield entry.place, path[len(entry.path) :]
-    if node.kind == "list" and isinstance(path[0], int) and path[0] < len(node.items):
-        yield node.items[path[0]], path[1:]
-
-
 #: The way from the root to a node: each map or list, and the key or index that leads on.
 _Trail = tuple[tuple[Place, "Entry | int"], ...]
 
 
 def _trails(node: Place, path: KeyPath, before: _Trail = ()) -> Iterator[_Trail]:
-    """The ways to all that stands at or below `path` in block style."""
-    if node.flow:
-        return
+    """The ways to all that stands at or below `path`."""
     for entry in node.entries:
         length = len(entry.path)
         if entry.path[: len(path)] == path:
@@ -172,6 +182,8 @@ def _removed(text: str, root: Place, trail: _Trail) -> str:
     place = step.place if isinstance(step, Entry) else node.items[step]
     if any(each.fixed and each.kind != "alias" for each in _all(place)):
         raise EditRefused(f"{shown(key_text(_path(trail)))} holds an anchor that others use; edit it as text")
+    if node.flow:
+        return _cut_from_flow(text, node, step if isinstance(step, int) else _number(node, step))
     start = step.start if isinstance(step, Entry) else place.start
     line = text.rfind("\n", 0, start) + 1
     allowed = r"[ \t]*" if isinstance(step, Entry) else r"[ \t]*-[ \t]*"
@@ -180,6 +192,10 @@ def _removed(text: str, root: Place, trail: _Trail) -> str:
     end = text.find("\n", max(place.end, start))
     alone = len(trail) == 1 and len(root.entries) == 1
     return text[:line] + ("{}\n" if alone else "") + (text[end + 1 :] if end >= 0 else "")
+
+
+def _number(node: Place, entry: Entry) -> int:
+    return next(number for number, each in enumerate(node.entries) if each is entry)
 
 
 def _all(place: Place) -> Iterator[Place]:

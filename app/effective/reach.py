@@ -26,6 +26,30 @@ class Reach:
 
 
 EVERYTHING = Reach(None, None)
+#: What a folder says of whom it is for where its name can be read in several ways: somebody.
+_SOMEBODY: Mapping[str, str] = {"anybody": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A search path: what matches its folders, and what matches them and all below. `env` is the one in its text.
+
+    Not `certain` where the name of a folder does not say how far the service goes (`{label}-{service}`).
+    """
+
+    whole: re.Pattern[str]
+    below: re.Pattern[str]
+    env: str | None = None
+    certain: bool = True
+
+    def matches(self, folder: str, *, whole: bool) -> Iterator[re.Match[str]]:
+        """Each way to read it: a label may be of several segments, so what lies below may be another one's folder."""
+        if whole or "label" not in self.whole.groupindex:
+            found = [(self.whole if whole else self.below).fullmatch(folder)]
+        else:
+            parts = folder.split("/")
+            found = [self.whole.fullmatch("/".join(parts[:length])) for length in range(1, len(parts) + 1)]
+        yield from filter(None, found)
 
 
 class Layout:
@@ -33,7 +57,8 @@ class Layout:
 
     def __init__(self, search_paths: Sequence[str], envs: Sequence[str]) -> None:
         self._envs = tuple(envs)
-        self._patterns = tuple(_pattern(checked_search_path(path)) for path in search_paths or ("",))
+        checked = map(checked_search_path, search_paths or ("",))
+        self._places = tuple(place for path in checked for place in _places(path, self._envs))
         self._has_stars = any("*" in path for path in search_paths)
 
     def reaches(self, path: str) -> frozenset[Reach]:
@@ -67,7 +92,7 @@ class Layout:
 
     def _starred(self, path: str) -> Iterator[str]:
         folder, slash, name = path.rpartition("/")
-        for pattern, _ in self._patterns:
+        for pattern in (place.whole for place in self._places):
             match = pattern.fullmatch(folder)
             fields = set(pattern.groupindex.values())
             stars = [number for number in range(1, pattern.groups + 1) if number not in fields]
@@ -83,7 +108,7 @@ class Layout:
 
         `E` is an env if it is a legal one, or `application-E.*` is there, or both `S.*` and `S-E.*` are.
         """
-        stems = frozenset(_stems(paths, self._patterns))
+        stems = frozenset(self._stems(paths))
         envs = frozenset(self._envs) or frozenset(_envs_among(stems))
         services = {name for _, name in stems if not _is_of_env(name, envs)}
         services |= {name[: -len(env) - 1] for _, name in stems for env in envs if name.endswith(f"-{env}")}
@@ -93,10 +118,23 @@ class Layout:
 
     def _bound(self, folder: str, *, whole: bool) -> Iterator[Mapping[str, str]]:
         """What the search paths that hold `folder` make of it: the names that their fields stand for."""
-        for pattern, below in self._patterns:
-            match = pattern.fullmatch(folder) if whole else below.fullmatch(folder)
-            if match is not None:
-                yield {name: text for name, text in match.groupdict().items() if text is not None}
+        for place in self._places:
+            for match in place.matches(folder, whole=whole):
+                bound = {name: text for name, text in match.groupdict().items() if text is not None}
+                yield (bound | ({"env": place.env} if place.env else {})) if place.certain else _SOMEBODY
+
+    def _stems(self, paths: Iterable[str]) -> Iterator[tuple[str | None, str]]:
+        """(service that the folder names, file's name without extension) of every configuration file."""
+        folders: dict[str, list[str | None]] = {}
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            stem, _, extension = name.rpartition(".")
+            if extension not in EXTENSIONS or not stem:
+                continue
+            if folder not in folders:
+                folders[folder] = [bound.get("service") for bound in self._bound(folder, whole=True)]
+            for service in folders[folder]:
+                yield service, stem
 
     def _named(self, stem: str, bound: Mapping[str, str]) -> Iterator[Reach]:
         service, env = bound.get("service"), bound.get("env")
@@ -119,6 +157,14 @@ class Layout:
         yield stem, None
         for dash in (index for index, letter in enumerate(stem) if letter == "-" and 0 < index < len(stem) - 1):
             yield stem[:dash], stem[dash + 1 :]
+
+
+def _places(path: str, envs: Sequence[str]) -> list[_Place]:
+    """One, or one for each legal env where a segment names both a service and an env: either may hold a hyphen."""
+    crowded = [fields for fields in (set(_FIELD.findall(each)) for each in path.split("/")) if len(fields) > 1]
+    if envs and crowded and all(fields == {"service", "env"} for fields in crowded):
+        return [_Place(*_pattern(path.replace("{env}", env)), env=env) for env in (*envs, DEFAULT_ENV)]
+    return [_Place(*_pattern(path), certain=not crowded)]
 
 
 def _pattern(path: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
@@ -144,23 +190,6 @@ def _literal(text: str) -> str:
         for each in text.split("/")
     )
     return "/".join(segments)
-
-
-def _stems(
-    paths: Iterable[str], patterns: Sequence[tuple[re.Pattern[str], re.Pattern[str]]]
-) -> Iterator[tuple[str | None, str]]:
-    """(service that the folder names, file's name without extension) of every configuration file."""
-    folders: dict[str, list[str | None]] = {}
-    for path in paths:
-        folder, _, name = path.rpartition("/")
-        stem, _, extension = name.rpartition(".")
-        if extension not in EXTENSIONS or not stem:
-            continue
-        if folder not in folders:
-            matches = [pattern.fullmatch(folder) for pattern, _ in patterns]
-            folders[folder] = [match.groupdict().get("service") for match in matches if match]
-        for service in folders[folder]:
-            yield service, stem
 
 
 def _envs_among(stems: frozenset[tuple[str | None, str]]) -> Iterator[str]:

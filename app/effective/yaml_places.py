@@ -12,7 +12,7 @@ import yaml
 from app.effective.edit_tree import path_of
 from app.effective.keys import LiteralKey
 from app.effective.yaml_scalars import resolve
-from app.model import Json, KeyPath, Scalar
+from app.model import KeyPath, Scalar
 
 
 @dataclass(slots=True)
@@ -100,10 +100,3 @@ def _finished(place: Place, opened: list[Place], keys: list[tuple[str, int, int]
     parent.fixed = parent.fixed or (parent.flow and place.fixed)
     if not parent.flow:
         parent.end = max(parent.end, place.end)
-
-
-def plain(place: Place) -> Json:
-    """A node's raw values."""
-    if place.kind == "map":
-        return {entry.raw: plain(entry.place) for entry in place.entries}
-    return [plain(item) for item in place.items] if place.kind == "list" else place.value

@@ -12,6 +12,7 @@ from app.engine.resolver import Resolution
 from app.errors import BadInput
 from app.model import Json, Principal, Stale, View
 from app.notify import Rev
+from app.observability import span
 
 
 def _stays() -> bool:
@@ -68,6 +69,11 @@ def entity_tag(request: ReadRequest, resolution: Resolution) -> str:
 
 def write(request: ReadRequest, resolution: Resolution, stale: tuple[Stale, ...]) -> bytes:
     """The body. Raises UnknownKey, FormatCollision, BadInput when the document does not fit the format asked for."""
+    with span("config.render", **{"config.topic": resolution.target.topic, "config.format": request.format}):
+        return _written(request, resolution, stale)
+
+
+def _written(request: ReadRequest, resolution: Resolution, stale: tuple[Stale, ...]) -> bytes:
     document = resolution.document(request.view)
     config: Json = document
     if request.key is not None:

@@ -26,8 +26,6 @@ from app.errors import (
 from app.model import COMMIT, SecretPath, Stale, StaleReason, Target
 from app.notify import ConfigChangeNotifier, Rev, Subscriber
 
-#: A slice of work before the worker looks after its requests again, in seconds.
-SLICE = 0.02
 HINT_SECONDS = 1.0
 #: A configuration that is stale for one of these is tried again without a revision.
 _WAITING = {StaleReason.SECRET, StaleReason.VAULT}

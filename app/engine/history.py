@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from app.aside import in_slices
 from app.effective import changed_keys, fingerprint, schema_paths, sealed
 from app.effective.schema_file import SCHEMA_FOLDER
 from app.engine.loader import Loader, Trees
 from app.engine.resolver import Resolver
 from app.engine.world import Head
-from app.errors import BadInput, Unprocessable
+from app.errors import BadInput, RepositoryUnavailable, Unprocessable
 from app.model import COMMIT, Commit, Effective, Json, SecretPath, Target, Tree
 from app.repository import GitConfigBackend, ObjectLost, Past, Signature, past_of
 from app.secrets.flight import SingleFlight
@@ -191,12 +192,15 @@ class _Reader:
         self._protected = protected
 
     def changes(self, steps: list[int], limit: int) -> tuple[list[tuple[_Good, _Good | None]], _Good | None]:
-        """(what came to be, what was before), newest first, and what is to be looked at first for the next page."""
+        """(what came to be, what was before), newest first, and what is to be looked at first for the next page.
+
+        Raises RepositoryUnavailable when a walk of Git ends before anything good.
+        """
         found: list[tuple[_Good, _Good | None]] = []
         first: _Good | None = None
         good: _Good | None = None
         deadline = time.monotonic() + PATIENCE
-        for depth in steps:
+        for depth in in_slices(steps):
             older = self._good(depth)
             if older is None:
                 continue
@@ -206,8 +210,9 @@ class _Reader:
             late = time.monotonic() > deadline and good is not first
             if len(found) == limit or late:
                 return found, good
-            time.sleep(0)  # other requests of this worker get their turn
-        if self._past.cut and good is not first:
+        if self._past.cut and good is first:
+            raise RepositoryUnavailable("the history is being read, and is long", retry_after=5)
+        if self._past.cut:
             return found, good
         if good is not None and good.effective.values:
             found.append((good, None))

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from app.aside import in_slices
 from app.effective.rollouts import Rollout
 from app.engine.engine import ConfigEngine
 from app.engine.loader import Trees
-from app.engine.touched import Found, Touched, concerns_all, in_slices, looking
+from app.engine.touched import Found, Touched, concerns_all, looking
 from app.engine.vouched import EveryHead, Vouching
 from app.engine.world import World, world_of
 from app.errors import BusUnavailable, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
 from app.notify import Cursor, CursorStore, HeadsFile, HostState, Rev, now_text
+from app.observability import span
 from app.repository import GitConfigBackend
 from app.secrets import Known
 
@@ -88,7 +90,8 @@ class Installer:
         started = time.perf_counter()
         world = self._vouching.of(world)
         world = replace(world, rollouts=self._rollouts(world))
-        woken = self._install(former, world)
+        with span("config.push", **{"config.rev": str(world.rev)}):
+            woken = self._install(former, world)
         seconds = time.perf_counter() - started
         if former is not None:
             self._note_rotations(former, world)

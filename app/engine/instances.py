@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.engine.engine import SLICE, ConfigEngine
+from app.aside import in_slices
+from app.engine.engine import ConfigEngine
 from app.engine.world import World
 from app.errors import BadInput, ConfigServerError
 from app.model import Json, Target, View, checked_envs, checked_label, checked_service
@@ -70,8 +70,7 @@ class Instances:
         """By target, instance and connection."""
         known: dict[Target, tuple[frozenset[str], str]] = {}
         found: list[Instance] = []
-        pause_at = time.perf_counter() + SLICE
-        for record in self._records():
+        for record in in_slices(self._records()):
             for target in filter(None, map(topic_target, record["topics"])):
                 if is_wanted(target):
                     given = world.routed(target, record.get("instance"))
@@ -79,9 +78,6 @@ class Instances:
                         known[given] = self._known(world, given)
                     etags, candidate = known[given]
                     found.append(_instance(record, target, etags, candidate or None))
-            if time.perf_counter() > pause_at:
-                time.sleep(0)  # other requests of this worker get their turn
-                pause_at = time.perf_counter() + SLICE
         return sorted(found, key=lambda each: (each.target.topic, each.record.get("instance") or "", each.record["id"]))
 
     def _known(self, world: World, target: Target) -> tuple[frozenset[str], str]:

@@ -30,6 +30,7 @@ from app.effective import (
 from app.engine.schemas import Blobs, SchemaProblem, Schemas, SchemaSet
 from app.errors import BadConfiguration, SchemaViolation
 from app.model import Blob, Effective, Source, Target, Tree
+from app.observability import span
 from app.repository import BlobTooLarge, GitConfigBackend, ObjectLost
 
 MAX_FILE = 1 << 20
@@ -231,7 +232,8 @@ class Loader:
                 data = self._repository.blob(blob.id, limit=MAX_FILE)
             except BlobTooLarge as exc:
                 raise BadConfiguration(path, None, "the file is larger than 1 MiB") from exc
-            sources = parse(path, data)
+            with span("config.parse", **{"config.file": path}):
+                sources = parse(path, data)
             self._sources.put(key, sources)
         return sources
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from app.engine.engine import SLICE, ConfigEngine, Current
+from app.aside import in_slices
+from app.engine.engine import ConfigEngine, Current
 from app.engine.loader import Loader, Trees
 from app.engine.resolver import Resolver
 from app.engine.schemas import SchemaProblem
@@ -70,8 +70,7 @@ class Problems:
         """Those of the server first, then target by target. A target that does not exist any more has none."""
         found = [Problem("server", each.reason.value, each.since) for each in world.stale]
         schemas: dict[tuple[str, SchemaProblem], Problem] = {}
-        pause_at = time.perf_counter() + SLICE
-        for target in sorted(targets, key=lambda each: each.topic):
+        for target in in_slices(sorted(targets, key=lambda each: each.topic)):
             try:
                 head, _ = self._engine.target(world, target.service, target.envs, target.label)
             except ConfigServerError:
@@ -80,9 +79,6 @@ class Problems:
             for broken in self._loader.unapplied(target, self._trees.at(head.commit)):
                 problem = Problem("schema", "broken", head.at or None, None, head.commit)
                 schemas.setdefault((head.commit, broken), _at(problem, broken.path, broken.line, broken.reason))
-            if time.perf_counter() > pause_at:
-                time.sleep(0)  # other requests of this worker get their turn
-                pause_at = time.perf_counter() + SLICE
         return [*found, *schemas.values()]
 
     def _of(self, world: World, head: Head, target: Target) -> list[Problem]:

@@ -24,6 +24,7 @@ from app.notify import (
     new_epoch,
     now_text,
 )
+from app.observability import span
 from app.repository import GitConfigBackend
 from app.scheduler import Outcome
 
@@ -94,7 +95,8 @@ class Puller:
         shared = self._read_shared()
         started = time.perf_counter()
         try:
-            refs = self._repository.fetch(expecting=hint > (self._state.hint if self._state else hint))
+            with span("git.fetch"):
+                refs = self._repository.fetch(expecting=hint > (self._state.hint if self._state else hint))
             refs, self._withheld = self._vouching.among(
                 refs, self._known() or (shared if isinstance(shared, Cursor) else None)
             )

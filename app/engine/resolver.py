@@ -21,6 +21,7 @@ from app.engine.world import Head, World
 from app.errors import BadConfiguration, ConfigServerError, SecretRefused, SecretsUnavailable, Unprocessable
 from app.model import Effective, Json, RefKind, SecretPath, Stale, StaleReason, Target, Tree, View
 from app.notify import Announced, Hold, Rev
+from app.observability import span
 from app.repository import GitConfigBackend, ObjectLost
 from app.secrets import Known
 from app.secrets.flight import SingleFlight
@@ -234,7 +235,8 @@ class Resolver:
 
     def _resolve_anew(self, world: World, head: Head, target: Target, *, protected: bool) -> Resolution:
         try:
-            resolution = self._good(world, head, target, protected=protected)
+            with span("config.resolve", **{"config.topic": target.topic}):
+                resolution = self._good(world, head, target, protected=protected)
         except (Unprocessable, SecretsUnavailable) as failure:
             refused = _Refused(copy.copy(failure), self._clock() + REFUSAL_SECONDS)
             self._refused.put(((target, *head.state, protected), world.rev), refused)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
-from app.engine.engine import SLICE, ConfigEngine, Current
+from app.aside import in_slices
+from app.engine.engine import ConfigEngine, Current
 from app.engine.loader import Trees
 from app.engine.world import Head, World
 from app.errors import ConfigServerError
@@ -100,13 +100,3 @@ class Touched:
 
 def concerns_all(former: World, world: World) -> bool:
     return former.stale != world.stale or former.rev.epoch != world.rev.epoch
-
-
-def in_slices(targets: Iterable[Target]) -> Iterator[Target]:
-    """One after another, with a pause after each slice of work that lets requests of this worker in between."""
-    pause_at = time.perf_counter() + SLICE
-    for target in targets:
-        yield target
-        if time.perf_counter() > pause_at:
-            time.sleep(0)
-            pause_at = time.perf_counter() + SLICE

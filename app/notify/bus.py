@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,11 +13,19 @@ import structlog
 
 from app.cache import RedisLink
 from app.errors import BusUnavailable
+from app.observability import current_request
 
 log = structlog.get_logger(__name__)
 
-#: Called with the message's kind: "moved" (the cursor rose, or a message may have been lost) or "hint" (fetch now).
-OnMessage = Callable[[str], None]
+#: Called with the message's kind: "moved" (the cursor rose, or a message may have been lost) or "hint" (fetch now);
+#: and with the id of the request behind it, for the log.
+OnMessage = Callable[[str, str | None], None]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+def _silent(kind: str, request_id: str | None) -> None:
+    """Nobody listens."""
 
 
 class Bus(Protocol):
@@ -37,19 +46,19 @@ class LocalBus:
     """Between the threads of one process."""
 
     def __init__(self) -> None:
-        self._on_message: OnMessage = lambda kind: None
+        self._on_message: OnMessage = _silent
 
     def start(self, on_message: OnMessage) -> None:
         self._on_message = on_message
 
     def hint(self) -> None:
-        self._on_message("hint")
+        self._on_message("hint", current_request())
 
     def moved(self) -> None:
-        self._on_message("moved")
+        self._on_message("moved", current_request())
 
     def close(self) -> None:
-        self._on_message = lambda kind: None
+        self._on_message = _silent
 
 
 class RedisBus:
@@ -63,7 +72,7 @@ class RedisBus:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lost = False
-        self._on_message: OnMessage = lambda kind: None
+        self._on_message: OnMessage = _silent
 
     def start(self, on_message: OnMessage) -> None:
         self._on_message = on_message
@@ -77,7 +86,8 @@ class RedisBus:
         self._publish({})
 
     def _publish(self, message: dict[str, str]) -> None:
-        text = json.dumps({"v": 1, **message})
+        request_id = current_request()
+        text = json.dumps({"v": 1, **message, **({"request": request_id} if request_id else {})})
         try:
             self._link.call(lambda client: client.publish(self._channel, text))
         except BusUnavailable:
@@ -116,7 +126,7 @@ class RedisBus:
                     kind = kind_of(message) if message else None
                     if kind:
                         self._lost = False
-                        self._on_message(kind)
+                        self._on_message(kind, request_of(message) if message else None)
         finally:
             client.close()
 
@@ -132,3 +142,11 @@ def kind_of(message: dict[str, Any]) -> str | None:
     if not isinstance(data, dict) or data.get("v") != 1:
         return None
     return "hint" if data.get("hint") == "fetch" else "moved"
+
+
+def request_of(message: dict[str, Any]) -> str | None:
+    """The id of the request behind a message of ours. Whoever can write to Redis may write any: it is for the log."""
+    if message["type"] != "message":
+        return None
+    found = json.loads(message["data"]).get("request")
+    return found if isinstance(found, str) and _REQUEST_ID.fullmatch(found) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -115,15 +115,14 @@ class RedisPresence:
             text = self._link.call(lambda client: cast("bytes | None", client.hget(self._records, connection)))
         except BusUnavailable:
             return None
-        record = json.loads(text) if text else {}
-        return record if record.get("v") == 1 else None
+        return _record(text)
 
     def acknowledge(self, connection: str, topic: str, said: dict[str, str]) -> None:
         def note(client: Any) -> None:
             name = f"{connection} {topic}"
             before = client.hget(self._acks, name)
-            now = _after(json.loads(before) if before else None, said)
-            client.hset(self._acks, name, json.dumps({"topic": topic, **now}))
+            now = _after(_ack(before), said)
+            client.hset(self._acks, name, json.dumps({"v": 1, "topic": topic, **now}))
 
         self._quietly(note)
 
@@ -152,13 +151,12 @@ class RedisPresence:
             living, found, acks = self._link.call(everything)
         except BusUnavailable:
             return []
-        known = [json.loads(found[name]) for name in living if name in found]
-        records = {record["id"]: record for record in known if record.get("v") == 1}
+        known = [_record(found.get(name)) for name in living]
+        records = {record["id"]: record for record in known if record is not None}
         for name, text in acks.items():
-            record = records.get(name.decode().partition(" ")[0])
-            if record is not None:
-                said = json.loads(text)
-                record["acks"][said.pop("topic")] = said
+            record, said = records.get(name.decode(errors="replace").partition(" ")[0]), _ack(text)
+            if record is not None and said is not None:
+                record["acks"][said["topic"]] = {key: value for key, value in said.items() if key not in ("v", "topic")}
         return list(records.values())
 
     def tidy(self) -> None:
@@ -329,7 +327,29 @@ class Presence:
                 log.exception("presence.failed")
 
 
-def _after(before: dict[str, str] | None, said: dict[str, str]) -> dict[str, str]:
+def _record(text: bytes | None) -> dict[str, Any] | None:
+    """None for nothing, and for what another version of the server wrote or what is damaged."""
+    record = _versioned(text)
+    shape = {"id": str, "subject": str, "topics": list, "acks": dict}
+    whole = record is not None and all(isinstance(record.get(name), kind) for name, kind in shape.items())
+    return record if whole else None
+
+
+def _ack(text: bytes | None) -> dict[str, Any] | None:
+    said = _versioned(text)
+    whole = said is not None and all(isinstance(said.get(name), str) for name in ("topic", "rev", "etag", "status"))
+    return said if whole else None
+
+
+def _versioned(text: bytes | None) -> dict[str, Any] | None:
+    try:
+        data = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) and data.get("v") == 1 else None
+
+
+def _after(before: Mapping[str, str] | None, said: dict[str, str]) -> dict[str, str]:
     """An ack that follows another: who rejects goes on with what it applied before."""
     if before is None or said["status"] != "rejected":
         return said

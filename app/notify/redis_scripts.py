@@ -53,7 +53,8 @@ return 1
 """
 )
 
-# ARGV: epoch, label, seq of the label as read, new head's JSON with a seq of "@seq", new commit or '', channel.
+# ARGV: epoch, label, seq of the label as read, new head's JSON with a seq of "@seq", new commit or '', channel, id of
+# the request behind it or ''.
 ANNOUNCE = (
     _CURSOR
     + _LABEL
@@ -67,7 +68,7 @@ end
 local next = redis.call('HINCRBY', KEYS[1], 'seq', 1)
 local written = string.gsub(ARGV[4], '"@seq"', string.format('%d', next), 1)
 redis.call('HSET', KEYS[2], ARGV[2], written)
-redis.call('PUBLISH', ARGV[6], cjson.encode({v = 1, epoch = ARGV[1], seq = next}))
+redis.call('PUBLISH', ARGV[6], cjson.encode({v = 1, epoch = ARGV[1], seq = next, request = ARGV[7]}))
 return 1
 """
 )

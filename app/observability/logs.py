@@ -22,7 +22,8 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
@@ -71,6 +72,21 @@ def bind_request(request_id: str) -> None:
 def clear_request() -> None:
     """Lines of this thread or greenlet bear no request id any more (a kept-alive connection serves several)."""
     _request_id.set(None)
+
+
+def current_request() -> str | None:
+    """The id that lines of this thread or greenlet bear now."""
+    return _request_id.get()
+
+
+@contextmanager
+def on_behalf_of(request_id: str | None) -> Iterator[None]:
+    """Lines of this thread or greenlet bear `request_id` meanwhile: it works for a request that others serve."""
+    before = _request_id.set(request_id)
+    try:
+        yield
+    finally:
+        _request_id.reset(before)
 
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:

@@ -10,7 +10,9 @@ from app.repository.errors import BlobTooLarge, HeadMoved, ObjectLost, PushUncer
 from app.repository.history import HistoryFile
 from app.repository.lock import MirrorLock
 from app.repository.past import Past, past_of
+from app.repository.probe import Remote, look_at
 from app.repository.signatures import Signature
+from app.repository.snapshots import Snapshots
 from app.repository.writer import Author, Draft, GitWriter, NewFile
 
 __all__ = [
@@ -27,7 +29,10 @@ __all__ = [
     "ObjectLost",
     "Past",
     "PushUncertain",
+    "Remote",
     "Signature",
+    "Snapshots",
+    "look_at",
     "past_of",
     "protocol_of",
 ]

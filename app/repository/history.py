@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
 
+from app.aside import in_slices
 from app.errors import RepositoryUnavailable
 from app.model import Blob, SecretPath
 from app.repository.commands import Commands
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 SCHEMA_VERSION = 1
 #: Commits that one process of Git lists.
 _BATCH = 64
-#: Rows that are written before other work of this worker gets its turn.
+#: Rows that are written at once.
 _ROWS = 2_000
 _FIRST_LOOK = 64
 _PATIENCE = 2.0
@@ -165,7 +165,7 @@ class HistoryFile:
                     steps = list(self._listed(missing[start : start + _BATCH]))
                     with database:
                         database.execute("BEGIN IMMEDIATE")  # another worker may be at it: who pulls has changed
-                        added += sum(_add(database, step) for step in steps)
+                        added += sum(_add(database, step) for step in in_slices(steps))
         return added
 
     def _missing(self, database: sqlite3.Connection, head: str) -> list[str]:
@@ -261,9 +261,8 @@ def _add(database: sqlite3.Connection, step: Step) -> bool:
         chain = int(database.execute("INSERT INTO chains (parent, fork) VALUES (?, ?)", above).lastrowid or 0)
     database.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (step.commit, chain, depth, step.time))
     rows = [(path, chain, depth, f"{blob.mode} {blob.id}" if blob else None) for path, blob in step.changes.items()]
-    for start in range(0, len(rows), _ROWS):
+    for start in in_slices(range(0, len(rows), _ROWS)):
         part = rows[start : start + _ROWS]
         database.executemany("INSERT OR IGNORE INTO paths (path) VALUES (?)", [(path,) for path, *_ in part])
         database.executemany("INSERT INTO changes SELECT id, ?2, ?3, ?4 FROM paths WHERE path = ?1", part)
-        time.sleep(0)  # requests of this worker get their turn
     return True

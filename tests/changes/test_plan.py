@@ -86,6 +86,13 @@ def test_file_that_would_not_parse_is_refused_at_once(looker: Admin) -> None:
     assert (answer.status_code, answer.json()["file"], answer.json()["line"]) == (422, "pay.yml", 2)
 
 
+@pytest.mark.parametrize("text", ['{\n"type": 5}', "[]", '{"pattern": "(?=x)"}', '{"$ref": "http://elsewhere/x"}'])
+def test_schema_that_could_not_be_applied_is_refused_at_once(looker: Admin, text: str) -> None:
+    file = ".config-server/schemas/pay.json"
+    answer = looker.post("plan", {"edits": [{"file": file, "text": text}]})
+    assert (answer.status_code, answer.json()["file"]) == (422, file), answer.text
+
+
 def test_secrets_are_masked_and_forbidden_references_are_told(looker: Admin) -> None:
     forbidden = "${vault:kv/services/shop/prod/db#password}"
     plan = looker.plan(by_key("pay-prod.yml", password=forbidden, other="${vault:kv/services/pay/prod/db#password}"))
@@ -111,7 +118,37 @@ def test_plan_shows_what_the_caller_may_see_and_counts_the_rest(looker: Admin) -
 
 @pytest.mark.parametrize(("scope", "status"), [("config:read:*/*", 403), ("config:view:shop", 200), ("openid", 403)])
 def test_plan_takes_view_or_write(looker: Admin, scope: str, status: int) -> None:
-    assert looker.post("plan", {"edits": [by_key("pay.yml", a=1)]}, scope=scope).status_code == status
+    assert looker.post("plan", {"edits": [by_key("shop.yml", a=1)]}, scope=scope).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("scope", "file", "status"),
+    [
+        ("config:view:shop", "pay.yml", 403),
+        ("config:view:shop", "pay-prod.yml", 403),
+        ("config:view:pay/dev", "pay-prod.yml", 403),
+        ("config:view:pay/dev", "application-prod.yml", 403),
+        ("config:view:pay/dev", "application.yml", 200),
+        ("config:view:*/dev", "shop.yml", 200),
+        ("config:view:sh*", "application-prod.yml", 200),
+        ("config:view:pay config:view:shop", ".config-server/schemas/pay.yml", 403),
+        ("config:view:pay", "logback.yml", 403),
+        ("config:view", ".config-server/schemas/pay.yml", 200),
+    ],
+)
+def test_edit_is_planned_by_whom_it_may_be_shown_to(looker: Admin, scope: str, file: str, status: int) -> None:
+    answer = looker.post("plan", {"edits": [{"file": file, "text": "planned: 1\n"}]}, scope=scope)
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize("guess", ["a", "wrong"])
+def test_number_of_what_is_hidden_tells_nothing_of_its_values(admin: Admin, guess: str) -> None:
+    admin.serving.push({"application.yml": "log: info\nmode: a\n", "shop.yml": "own: a\nitems: [a]\n"})
+    body = {"edits": [by_key("application.yml", mode="${own:" + guess + "}")]}  # what it is to shop, only shop knows
+    plan = admin.post("plan", body, scope="config:view:pay").json()
+    assert plan["hidden"] == 2 + 1
+    body = {"edits": [by_key("application.yml", items=[guess])]}
+    assert admin.post("plan", body, scope="config:view:pay").json()["hidden"] == 2 + 1
 
 
 def test_connected_instances_are_counted_for_each_target(looker: Admin) -> None:
@@ -162,5 +199,6 @@ def test_large_body_and_nonsense_are_refused(looker: Admin, tmp_path: Path) -> N
                   [{"file": "x.yml", "set": {"a..b": 1}}], [{"file": "x.yml", "set": {"a": 1}, "why": 1}],
                   [{"file": "x.yml", "set": {"a": 1}}, {"file": "x.yml", "unset": ["b"]}],
                   [{"file": "x.txt", "text": "1"}, {"file": "x.txt/y", "text": "1"}],
+                  [{"file": "x.yml", "set": {"a.b": 1, 'a["b"]': 2}}],
                   [{"file": "../x", "text": "1"}], [{"file": "new.txt", "delete": True}]):  # fmt: skip
         assert looker.post("plan", {"edits": edits}).status_code == 400, edits

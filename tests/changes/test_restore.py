@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from devstack.issuer import LocalIssuer
 from devstack.origin import git
 from tests.changes.conftest import FILES, Admin, by_key
 from tests.changes.test_plan import targets
+from tests.serving import serving
 
 
 def dry_run(admin: Admin, what: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -110,11 +113,24 @@ def test_links_are_left_alone_and_told(admin: Admin) -> None:
     assert "link.yml" in git(admin.origin.bare, "ls-tree", "--name-only", "main")
 
 
+def test_what_may_be_another_services_too_is_left_alone_and_told(tmp_path: Path, issuer: LocalIssuer) -> None:
+    with serving(tmp_path, issuer, FILES, git_write=True) as running:  # no ENVS: pay-prod may be a service
+        admin = Admin(running)
+        good = admin.head
+        running.push({"pay-prod.yml": "db: {pool: 500}\n", "pay.yml": "db: {pool: 6}\n", "shop-prod.yml": "a: 1\n"})
+        plan = dry_run(admin, "rollback", {"to": good, "service": "pay"})
+        assert [each["path"] for each in plan["files"]] == ["pay.yml"]
+        assert plan["skipped"] == ["pay-prod.yml"]
+
+
 def test_rollback_takes_write_on_what_it_restores(admin: Admin, incident: str) -> None:
     narrow = {"to": incident, "service": "pay"}
     assert admin.post("rollback", narrow, scope="config:write:pay").status_code == 200
     assert admin.post("rollback", narrow, scope="config:write:pay/prod").status_code == 403
     assert admin.post("rollback", {"to": incident, "all": True}, scope="config:write:pay").status_code == 403
+    for name in ("shop.yml", "nope.yml"):  # whether there is such a file is nothing to learn here
+        answer = admin.post("rollback", {"to": incident, "files": [name]}, scope="config:write:pay")
+        assert answer.status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -186,3 +202,20 @@ def test_rollback_in_a_freeze_is_refused_unless_overridden(admin: Admin, inciden
     assert admin.post("rollback", {**confirmed, "override": "INC-7"}).status_code == 200
     assert admin.records("config.rollback")[-1]["detail"].endswith("; override: INC-7")
     assert admin.change(by_key("pay.yml", a=1)).status_code == 423
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        (".config-server/freeze.toml", "[[window]]\nfrom = 1\n"),
+        (".config-server/targets.toml", "pay = 1\n"),
+        (".config-server/schemas/pay.json", '{"type": 5}\n'),
+    ],
+)
+def test_rollback_brings_no_file_back_that_the_server_could_not_read(admin: Admin, file: str, text: str) -> None:
+    bad = admin.serving.push({file: text})
+    before = admin.serving.push({file: None})
+    for scope in ({"files": [file]}, {"all": True}):
+        answer = admin.post("rollback", {"to": bad, **scope})
+        assert (answer.status_code, answer.json()["file"]) == (422, file)
+    assert admin.origin.pushed() == before

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from app.effective import EVERYTHING, EditRefused, Layout, Reach, candidates, check_path, check_unmasked, folders_of
+from app.effective import (
+    EVERYTHING,
+    EditRefused,
+    Layout,
+    Reach,
+    candidates,
+    check_path,
+    check_unmasked,
+    folders_of,
+    locations,
+)
 from app.model import Blob, Target
 
 KNOWN = Layout(("",), ("prod", "dev"))
@@ -52,15 +64,39 @@ def test_folders_that_are_named_after_something_narrow_it(path: str, reaches: se
     assert layout.reaches(path) == reaches
 
 
-@pytest.mark.parametrize("envs", [(), ("prod", "dev")])
-@pytest.mark.parametrize("paths", [("",), ("", "services/{service}"), ("{env}", "a/{service}/{env}"), ("{label}",)])
-def test_every_candidate_of_a_target_reaches_it(envs: tuple[str, ...], paths: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("envs", [(), ("prod", "eu-west")])
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("",),
+        ("", "services/{service}"),
+        ("{env}", "a/{service}/{env}"),
+        ("{label}",),
+        ("{label}/{service}", ""),
+        ("of/{env}-{service}",),
+        ("{service}-{env}/{service}",),
+        ("{service}{env}",),
+        ("{label}-{service}",),
+        ("{service}-{label}/{env}",),
+    ],
+)
+def test_every_file_of_a_target_reaches_it(envs: tuple[str, ...], paths: tuple[str, ...]) -> None:
     layout = Layout(paths, envs)
-    for service in ("pay", "pay-admin", "x.y"):
-        for asked in (("prod",), ("dev",), ("dev", "prod")):
-            for candidate in candidates(Target(service, asked, "main"), paths):
-                reaches = layout.reaches(candidate.path)
-                assert any(reach.covers(service, env) for reach in reaches for env in asked), candidate
+    for service, label in itertools.product(("pay", "pay-admin", "x.y", "prod"), ("main", "pay/x", "a/pay", "x-y")):
+        for asked in (("prod",), ("eu-west",), ("eu-west", "prod")):
+            target = Target(service, asked, label)
+            plain = [f"{folder}/below/logback.xml".strip("/") for folder in locations(target, paths)]
+            for path in (*(candidate.path for candidate in candidates(target, paths)), *plain):
+                reaches = layout.reaches(path)
+                assert any(reach.covers(service, env) for reach in reaches for env in asked), path
+
+
+def test_folder_that_names_service_and_env_is_read_by_the_legal_envs() -> None:
+    layout = Layout(("of/{env}-{service}", "{service}-{env}"), ("prod", "eu-west"))
+    assert layout.reaches("of/prod-pay-admin/application.yml") == {Reach("pay-admin", "prod")}
+    assert layout.reaches("pay-eu-west/logback.xml") == {Reach("pay", "eu-west")}
+    assert layout.targets(["of/prod-pay-admin/application.yml"]) == {("pay-admin", "prod"), ("pay-admin", "eu-west")}
+    assert Layout(("{label}-{service}",), ("prod",)).reaches("a-b-pay/logback.xml") == {EVERYTHING}
 
 
 def test_known_targets_are_services_times_envs() -> None:

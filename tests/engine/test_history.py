@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import jsonpatch
 import pytest
 
+from app.engine.history import WALK
 from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
+from devstack.origin import OriginRepo
 from tests.serving import VIEW_ALL, Serving, serving
 from tests.support import eventually
 
@@ -115,6 +118,37 @@ def test_the_first_page_is_the_same_before_and_after_the_history_is_kept(tmp_pat
         assert [each["commit"] for each in kept["revisions"]] == commits[:-8:-1]
         rest = _history(running, "pay/prod", limit=100, cursor=kept["next"])
         assert [each["commit"] for each in rest["revisions"]][:22] == commits[:-7][::-1]
+
+
+@pytest.mark.slow
+def test_a_page_does_not_end_where_only_bad_commits_were_looked_at(tmp_path: Path, issuer: LocalIssuer) -> None:
+    with serving(tmp_path, issuer, {"pay.yml": "n: 0\n"}) as running:
+        first = running.origin.head
+        last = _pushed_at_once(running.origin, [f"n: [  # {number}\n" for number in range(WALK)] + ["n: 1\n"])
+        running.refresh()
+        page = eventually(
+            lambda: (found := running.ask("/v1/history/pay/prod").json()).get("next") and found, timeout=10
+        )
+        assert [each["commit"] for each in page["revisions"]] == [last]
+        cursor = page["next"]
+        (oldest,) = _history(running, "pay/prod", cursor=cursor)["revisions"]
+        assert (oldest["commit"], oldest["keys"]) == (first, ["n"])
+        for file in (tmp_path / "data").glob("mirror-history.db*"):
+            file.unlink()
+        answer = running.ask("/v1/history/pay/prod")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+
+
+def _pushed_at_once(origin: OriginRepo, contents: list[str]) -> str:
+    """A commit with each of these as pay.yml, all of them there at once. The id of the last."""
+    stream = [b"reset refs/heads/main\nfrom refs/heads/main^0\n"]
+    for number, text in enumerate(contents):
+        data = text.encode()
+        when = b"%d +0000" % (int(time.time()) + number // 1000)
+        stream.append(b"commit refs/heads/main\ncommitter Ada <a@b> %b\ndata 1\nm\n" % when)
+        stream.append(b"M 100644 inline pay.yml\ndata %d\n%b\n" % (len(data), data))
+    subprocess.run(["git", "-C", origin.bare, "fast-import", "--quiet"], input=b"".join(stream), check=True)
+    return origin.pushed()
 
 
 def test_rotations_of_its_secrets_stand_among_the_commits(tmp_path: Path, issuer: LocalIssuer, bao: Bao) -> None:

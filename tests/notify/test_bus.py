@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from app.cache import RedisLink
 from app.notify import LocalBus, RedisBus, RedisCursorStore, channel_of
-from app.notify.bus import kind_of
+from app.notify.bus import kind_of, request_of
+from app.observability import on_behalf_of
 from devstack.valkey import Valkey
 from tests.notify.values import head, seeded, standing
 from tests.support import eventually
@@ -26,7 +27,10 @@ class Ear:
     def __init__(self) -> None:
         self.heard: queue.Queue[str] = queue.Queue()
 
-    def __call__(self, kind: str) -> None:
+        self.requests: list[str | None] = []
+
+    def __call__(self, kind: str, request_id: str | None) -> None:
+        self.requests.append(request_id)
         self.heard.put(kind)
 
     def next(self, timeout: float = 5.0) -> str:
@@ -173,8 +177,8 @@ def test_a_hint_that_cannot_be_sent_is_no_error(own_valkey: Valkey, make_link: M
 def test_a_listener_that_fails_does_not_end_the_bus(link: RedisLink, listening: Listening) -> None:
     ear = Ear()
 
-    def fail_once(kind: str) -> None:
-        ear(kind)
+    def fail_once(kind: str, request_id: str | None) -> None:
+        ear(kind, request_id)
         if ear.heard.qsize() == 1:
             raise ValueError("the first word is too much")
 
@@ -201,3 +205,18 @@ def test_closing_ends_the_thread_soon(own_valkey: Valkey, make_link: MakeLink, s
 
 def test_a_bus_that_never_started_can_be_closed(link: RedisLink) -> None:
     RedisBus(link, "channel", pause=1).close()
+
+
+def test_the_request_behind_a_word_is_told_to_all_for_their_logs(link: RedisLink, listening: Listening) -> None:
+    ear, bus = listening.to(link), RedisBus(link, channel_of(link, "default"), pause=0.1)
+    assert ear.next() == "moved"
+    with on_behalf_of("ask-1"):
+        bus.hint()
+    bus.hint()
+    assert [ear.next(), ear.next()] == ["hint", "hint"]
+    assert ear.requests == [None, "ask-1", None]
+
+
+@pytest.mark.parametrize("said", ["", "a b", "x" * 129, 7, None, ["x"], "x\n"])
+def test_what_is_no_id_of_a_request_is_nobodys(said: object) -> None:
+    assert request_of({"type": "message", "data": json.dumps({"v": 1, "request": said}).encode()}) is None

@@ -10,8 +10,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import structlog
@@ -19,31 +17,13 @@ import structlog
 from app.observability import (
     access_line,
     bind_request,
-    clear_request,
     configure_logging,
     stream_closed,
     stream_opened,
 )
+from tests.observability.logged import lines, out
 
-
-@pytest.fixture
-def out() -> Iterator[io.StringIO]:
-    """Logging into a string, and afterwards as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    root.handlers.clear()  # so that `force` does not close pytest's
-    stream = io.StringIO()
-    configure_logging("info", stream)
-    yield stream
-    clear_request()
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-def lines(out: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.getvalue().splitlines()]
+__all__ = ["out"]
 
 
 def test_an_event_is_one_line_with_the_documented_fields(out: io.StringIO) -> None:
