@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from app.audit import AuditEvent, Outcome
 from app.blueprints.schemas import EncryptBody, TextBody, load_body
 from app.effective import MalformedReference, parse_template, transit_reference
-from app.errors import BadInput, NotFound, NotOffered
+from app.errors import BadInput, NotFound, NotOffered, SecretsUnavailable
 from app.model import CIPHER, Reference, Template
 from app.secrets import Cipher, KeyRing, SecretDenied, Transit, Undecipherable, alias_of, without_prefixes
 
@@ -53,6 +53,8 @@ class Encryption:
             return transit_reference(key, transit.encrypt(key, text)).text
         except SecretDenied:
             raise BadInput("transit", "Vault does not encrypt with this key") from None
+        except MalformedReference:
+            raise SecretsUnavailable("the answer is not one of Vault's") from None
 
     def decrypt_in_vault(self, reference: Reference) -> str:
         """Raises NotFound, NotOffered, Undecipherable, SecretsUnavailable, AuditUnavailable."""

@@ -185,14 +185,15 @@ def test_while_vault_is_away_known_values_are_served_and_others_are_503(scene: S
     eventually(lambda: scene.running.get(f"{cold}/prod").status_code == 200)
 
 
-def test_the_route_makes_what_a_file_may_hold_and_it_comes_back(scene: Scene) -> None:
+@pytest.mark.parametrize("text", ["s3cret ö", "", "${vault:kv/a#k} ${n}"])
+def test_the_route_makes_what_a_file_may_hold_and_it_comes_back(scene: Scene, text: str) -> None:
     pay = scene.own()
-    made = scene.post("encrypt", {"value": "s3cret ö", "transit": pay})
+    made = scene.post("encrypt", {"value": text, "transit": pay})
     assert made.status_code == 200, made.text
     reference = made.json()["value"]
     scene.running.push({f"{pay}.yml": f"a: {reference}\n"})
-    assert scene.running.config(f"{pay}/prod")["a"] == "s3cret ö"
-    assert scene.post("decrypt", {"value": reference}).json() == {"value": "s3cret ö"}
+    assert scene.running.config(f"{pay}/prod")["a"] == text
+    assert scene.post("decrypt", {"value": reference}).json() == {"value": text}
 
 
 def test_the_route_refuses_who_may_not_and_what_vault_refuses(scene: Scene) -> None:
