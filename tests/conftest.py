@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,13 @@ import pytest
 from devstack.bao import Bao, running_bao
 from devstack.issuer import LocalIssuer
 from tests.no_skips import pytest_make_collect_report, pytest_runtest_makereport
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long first, so that none of several processes is left alone with them in the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
 
 __all__ = ["bao", "pytest_make_collect_report", "pytest_runtest_makereport"]
 
