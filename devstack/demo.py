@@ -22,6 +22,9 @@ from devstack.server import ROOT
 from devstack.stack import Stack
 
 RUN = ROOT / ".run"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: How soon an interrupt that was not heard comes again, in seconds.
+AGAIN = 0.5
 
 
 @click.command()
@@ -55,6 +58,7 @@ def _run(console: Console, stack: Stack, *, check: bool) -> int:
     except KeyboardInterrupt:
         return 0 if not check else 130
     finally:
+        _heard()
         with console.status("Stopping ..."):
             stack.close()
             end_children()
@@ -94,16 +98,26 @@ def _wait(console: Console, stack: Stack) -> int:
 
 
 def _interruptible() -> None:
-    """Ctrl-C, SIGTERM and a closed terminal all end it in order, and a second one does not disturb the ending."""
+    """Ctrl-C, SIGTERM and a closed terminal all end it in order, and a second one does not disturb the ending.
+
+    An exception may be raised where nobody can catch it (in a finalizer, say): so it comes again until it is heard.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for name in signals:
+        for name in SIGNALS:
             signal.signal(name, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
         raise KeyboardInterrupt
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for name in signals:
+    for name in (*SIGNALS, signal.SIGALRM):
         signal.signal(name, interrupt)
+
+
+def _heard() -> None:
+    """The ending has begun: nothing disturbs it now."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for name in (*SIGNALS, signal.SIGALRM):
+        signal.signal(name, signal.SIG_IGN)
 
 
 @contextmanager

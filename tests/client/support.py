@@ -111,5 +111,9 @@ class Office:
         with httpx.Client(base_url=self.server.url, trust_env=False, timeout=30, headers=headers) as client:
             return client.request(method, path)
 
+    def instance(self, service: str) -> dict[str, Any]:
+        """The first that is known; empty before any is."""
+        return dict(next(iter(self.instances(service)), {}))
+
     def instances(self, service: str) -> list[Any]:
         return list(self.ask(f"/v1/admin/instances?service={service}").json()["instances"])
