@@ -50,7 +50,11 @@ def office(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer, site: 
     settings = {"REPO_URL": origin.url, "ENVS": "production,staging", "GIT_WRITE": "true", "JWT_ISSUER": issuer.url}
     settings |= {"JWT_AUDIENCE": issuer.audience, "JWT_JWKS_URL": issuer.jwks_url, "STREAMS_PER_WORKER": "100"}
     (directory / "encrypt-key").write_text("e" * 40)
-    settings |= {"ALLOWED_ORIGINS": site.origin, "ENCRYPT_KEY_FILE": str(directory / "encrypt-key")}
+    settings |= {
+        "ALLOWED_ORIGINS": site.origin,
+        "ENCRYPT_KEY_FILE": str(directory / "encrypt-key"),
+        "DECRYPT_ENDPOINT": "true",
+    }
     server = Server(directory, settings, application=BRISK_SERVER).start()
     yield Office(server, origin, issuer)
     server.close()

@@ -235,6 +235,24 @@ def test_encrypt_makes_of_a_value_what_a_file_may_hold(desk: Desk) -> None:
     assert desk.out("get", desk.target, "db.password") == "db.password\ts3cret word\n"
     assert keeper.run("encrypt", keys="").exit_code == 2
     assert desk.run("encrypt", keys="s3cret word\n").exit_code == 3, "it takes config:encrypt"
+    opener = Desk(desk.office, desk.service, desk.home, "config:decrypt")
+    assert opener.run("decrypt", keys=sealed.stdout).stdout == "s3cret word\n"
+    assert keeper.run("decrypt", keys=sealed.stdout).exit_code == 3, "it takes config:decrypt"
+    assert opener.run("decrypt", keys="{cipher}nonsense").exit_code == 3
+
+
+def test_a_plan_can_be_shown_on_a_pull_request(desk: Desk) -> None:
+    done = desk.run("plan", desk.target, "db.pool=9", "db.host=a | b `c` <b>", "-o", "markdown")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("### Configuration plan on <code>main</code> at <code>")
+    assert f"#### <code>{desk.target}</code>: ok, 0 connected" in lines
+    assert "| ~ | <code>db.pool</code> | <code>5</code> | <code>9</code> |" in lines
+    host = "<code>a &#124; b &#96;c&#96; &lt;b&gt;</code>"
+    assert f"| ~ | <code>db.host</code> | <code>a.internal</code> | {host} |" in lines
+    breaking = desk.run("plan", desk.target, "db.pool=${vault:nope/x#y}", "-o", "markdown")
+    assert breaking.exit_code == 1
+    assert "**It would break " in breaking.stdout
 
 
 def test_audit_prints_the_trail_by_filters(desk: Desk) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from config_client.cli import FAILED, show
+from config_client.cli import FAILED, markdown, show
 from config_client.cli.api import Api, Refused, path_of
 from config_client.cli.session import Session, command, confirmed
 
@@ -24,7 +24,8 @@ _FILE = click.option("--file", help="Which file; SERVICE-ENV.yml, or the file of
 
 
 def add_to(group: click.Group) -> None:
-    for body in (plan, set_, edit, rollback, promote):
+    command(group, "table", "json", "yaml", "markdown")(plan)
+    for body in (set_, edit, rollback, promote):
         command(group, "table", "json", "yaml", name=body.__name__.rstrip("_"))(body)
 
 
@@ -53,6 +54,8 @@ def plan(
         raise ValueError("plan what? TARGET KEY=VALUE, or --commit")
     if session.how == "table":
         show.plan(made)
+    elif session.how == "markdown":
+        sys.stdout.write(markdown.plan(made))
     else:
         show.data(made, session.how)
     return 1 if made["breaks"] else 0
