@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(probe: Callable[[], T], *, timeout: float = 5.0, every: float = 0.02) -> T:
+def eventually(probe: Callable[[], T], *, timeout: float = 15.0, every: float = 0.02) -> T:
     """Call `probe` until it returns something true, and return that. Fails after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (result := probe()):
