@@ -3,8 +3,8 @@
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
-# Two at a time: most of what a test does is wait for its servers. A file is one process's, so its servers are shared.
-PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+# Three at a time: most of what a test does is wait for its servers. A file is one process's, so its servers are shared.
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 # Where Debian keeps nginx, also for who is not root.
 export PATH := $(PATH):/usr/sbin
 

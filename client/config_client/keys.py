@@ -94,8 +94,11 @@ def matches(pattern: str, key: str) -> bool:
 
 
 def changed(old: Any, new: Any) -> tuple[str, ...]:
-    """The key paths of the leaves that are new, gone or different, in order. Types count: 1, 1.0 and true are three."""
-    return tuple(dict.fromkeys(_changed(old, new, "")))
+    """The key paths of the leaves that are new, gone or different, in order. Types count: 1, 1.0 and true are three.
+
+    The document itself is no key, though it be empty.
+    """
+    return tuple(dict.fromkeys(filter(None, _changed(old, new, ""))))
 
 
 def _changed(old: Any, new: Any, key: str) -> Iterator[str]:
