@@ -12,12 +12,14 @@ import httpx
 from devstack.processes import end, free_port
 
 HERE = Path(__file__).parent
+#: Newer than Debian's, which the library does not run on.
+NODE = HERE / "node_modules" / "node" / "bin" / "node"
 SECRET = "a-secret-of-the-tests"
 
 
 def install() -> None:
     """What package-lock.json says, once for each checkout."""
-    if not (HERE / "node_modules" / "oidc-provider").is_dir():
+    if not NODE.exists():
         npm = shutil.which("npm") or "npm"
         subprocess.run([npm, "ci", "--silent", "--no-audit", "--no-fund"], cwd=HERE, check=True, timeout=110)
 
@@ -28,7 +30,7 @@ class OidcProvider:
     def __init__(self) -> None:
         self.port = free_port()
         self._process = subprocess.Popen(
-            ["node", str(HERE / "provider.mjs"), str(self.port)],
+            [str(NODE), str(HERE / "provider.mjs"), str(self.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
