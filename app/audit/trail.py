@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from app.aside import PAUSE
 from app.audit.chain_file import FILE_BYTES, ChainFile, Dated
 from app.audit.event import AuditEvent, Link, Outcome
 from app.errors import AuditUnavailable
@@ -161,7 +162,7 @@ class AuditTrail:
     def _drain(self) -> None:
         """Write all that waits, batch by batch, letting durable records in between. Raises OSError."""
         while self._write_batch():
-            time.sleep(0)  # hands over to other greenlets, who would stand still while ten thousand are hashed
+            time.sleep(PAUSE)  # hands over to other greenlets, who would stand still while ten thousand are hashed
 
     def _write_batch(self) -> int:
         """Write one batch of what waits, and return how many. Raises OSError; they then go on waiting."""

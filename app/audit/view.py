@@ -7,13 +7,13 @@ import heapq
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from app.aside import in_slices
 from app.audit.files import chains_in
 from app.audit.shared import SharedTrail
 from app.audit.tail import number_of
@@ -24,8 +24,6 @@ _STREAM_ID: Final = re.compile(r"\d{1,18}-\d{1,18}", re.ASCII)
 _BATCH: Final = 500
 #: Records that one page looks at; what matches comes with it, and where to go on.
 MAX_LOOKED_AT: Final = 20_000
-#: A slice of work before the worker looks after its requests again, in seconds.
-_SLICE: Final = 0.02
 
 Record: TypeAlias = Mapping[str, Any]
 
@@ -99,13 +97,8 @@ class AuditView:
 
     def _records(self, *, cluster: bool, cursor: str | None) -> Iterator[_Placed]:
         records = self._of_cluster(cursor) if cluster and self._shared is not None else self._of_host(cursor)
-        pause_at = time.perf_counter() + _SLICE
         try:
-            for placed in records:
-                yield placed
-                if time.perf_counter() > pause_at:
-                    time.sleep(0)
-                    pause_at = time.perf_counter() + _SLICE
+            yield from in_slices(records)
         except OSError as exc:
             raise AuditUnavailable("the audit trail cannot be read") from exc
 
