@@ -143,7 +143,7 @@ class StreamLoop:
             due = self._turn(runner)
             self._turned(runner, due)
             if time.perf_counter() > pause_at:
-                time.sleep(0)  # let requests of this worker in between
+                time.sleep(0)  # others go on; a longer pause (app.aside) lets sockets in sooner, and tells all later
                 pause_at = time.perf_counter() + SLICE
 
     def _turn(self, runner: Runner) -> float | None:
