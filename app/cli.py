@@ -13,12 +13,14 @@ from app.doctor import doctor
 from app.errors import SettingsError
 from app.serve import serve
 from app.settings import SECRET_PATHS, TRANSIT_KEYS, Settings
+from app.version import VERSION
 
 if TYPE_CHECKING:  # `check`, which every start of a server runs, must not wait for what it does not use
     from app.audit import Verdict
 
 
 @click.group()
+@click.version_option(VERSION, prog_name="config-server")
 def main() -> None:
     """Config Server."""
 

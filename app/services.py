@@ -120,6 +120,7 @@ from app.server_key import derive, load_server_key
 from app.settings import Settings
 from app.streams import Listener, Looks, StreamLimits, StreamLoop, StreamPolicy
 from app.vault_setup import new_backend, read_keys
+from app.version import VERSION
 
 log = structlog.get_logger(__name__)
 
@@ -158,7 +159,7 @@ class Services:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.key = load_server_key(settings.key_file, settings.data_dir)
         self.search_paths = tuple(checked_search_path(path) for path in settings.search_paths)
-        self.metrics = Metrics(registry)
+        self.metrics = Metrics(registry, VERSION)
         self.metrics.set_streams_limit(settings.streams_per_worker)
         self.notifier = ConfigChangeNotifier(settings.streams_per_worker)
         self.hints = Hints(settings.data_dir / "hint")
