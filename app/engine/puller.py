@@ -156,8 +156,7 @@ class Puller:
         if self._clock() >= self._tidy_at:
             self._tidy_at = self._clock() + TIDY_SECONDS
             try:
-                self._repository.unpin_older_than(self._pin_days)
-                self._repository.maintain()
+                self._repository.maintain(purge=self._repository.unpin_older_than(self._pin_days))
             except RepositoryUnavailable as failure:
                 log.warning("git.not_tidied", reason=str(failure))
 

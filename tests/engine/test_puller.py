@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.puller import LAG_SECONDS, Puller
+from app.engine.puller import LAG_SECONDS, TIDY_SECONDS, Puller
 from app.notify import Cursor, HeadsFile, Hints, HostState, RedisCursorStore
 from app.repository import GitConfigBackend, GitCredentials
 from app.scheduler import Outcome
@@ -77,13 +77,26 @@ def origin(tmp_path: Path) -> OriginRepo:
 
 
 @pytest.fixture
-def hosts(tmp_path: Path, origin: OriginRepo, own_valkey: Valkey, make_link: MakeLink) -> Iterator[list[Host]]:
+def date() -> list[float]:
+    """Of the mirrors' clock, in Unix seconds."""
+    return [1_700_000_000.0]
+
+
+@pytest.fixture
+def hosts(
+    tmp_path: Path, origin: OriginRepo, own_valkey: Valkey, make_link: MakeLink, date: list[float]
+) -> Iterator[list[Host]]:
     made = []
     for name in ("one", "two"):
         directory = tmp_path / name
         directory.mkdir()
         backend = GitConfigBackend(
-            origin.url, directory / "mirror", credentials=GitCredentials(), timeout=10, clone_timeout=30
+            origin.url,
+            directory / "mirror",
+            credentials=GitCredentials(),
+            timeout=10,
+            clone_timeout=30,
+            clock=lambda: date[0],
         )
         store = RedisCursorStore(make_link(own_valkey, timeout=2.0, pause=0.0), "default")
         made.append(Host(directory, backend, store))
@@ -151,3 +164,24 @@ def test_a_replica_that_lags_moves_nobody_but_a_head_that_is_gone_for_good_is_gi
     one.now += LAG_SECONDS
     assert one.puller.tick() is Outcome.MOVED
     assert one.head == (False, first)
+
+
+def test_what_a_forced_push_took_away_is_readable_for_its_days_and_then_removed(
+    hosts: list[Host], origin: OriginRepo, date: list[float]
+) -> None:
+    host = hosts[0]
+    first = origin.write({"a.yml": "a: 1\n"})
+    gone = origin.write({"a.yml": "a: 2\n"})
+    host.puller.tick()
+    origin.force(first)
+    host.puller.tick()
+    host.confirmed()
+    kept = []
+    for days in (0.9, 2.1):
+        date[0] += days * 86_400
+        host.now += TIDY_SECONDS
+        assert host.puller.tick() is Outcome.UNCHANGED
+        host.backend.close()  # its reader may know it still
+        kept.append(host.backend.has(gone))
+    assert kept == [True, False]
+    assert host.backend.has(first)
