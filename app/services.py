@@ -98,7 +98,7 @@ from app.notify import (
     new_epoch,
     now_text,
 )
-from app.observability import Behalf, Health, Metrics, current_request, start_traces
+from app.observability import Behalf, Health, Metrics, current_cause, open_span, start_traces
 from app.operating import Operating
 from app.parts import MeasuredBackend, parts_of, signatures_part
 from app.repository import GitConfigBackend, GitCredentials, MirrorLock
@@ -220,7 +220,7 @@ class Services:
 
     def hint(self) -> int:
         """Ask the pullers of all hosts to fetch now; returns the number that heads.json reaches when ours has."""
-        self.fetching.note(current_request())
+        self.fetching.note(current_cause())
         number = self.hints.give()
         self.bus.hint()
         return number
@@ -239,14 +239,14 @@ class Services:
     def operating(self) -> Operating:
         return Operating(self)
 
-    def _on_message(self, kind: str, request_id: str | None) -> None:
+    def _on_message(self, kind: str, cause: str | None) -> None:
         if kind == "hint":
-            self.fetching.note(request_id)
+            self.fetching.note(cause)
             self.scheduler.wake()
             if self.scheduler.is_puller:
-                log.info("fetch.asked", request_id=request_id)
+                log.info("fetch.asked", request_id=cause and cause.split()[0])
         elif kind == "moved":
-            self.following.note(request_id)
+            self.following.note(cause)
             self.follower.wake()
             if self.engine.installed and self.engine.world.rev.is_host_local:
                 self.scheduler.wake()  # Redis is back: announce to it what this host has numbered alone
@@ -289,7 +289,7 @@ class Services:
         return RedisSharedCache(self.link, mac_key=derive(self.key, "cache"))
 
     def _moved(self) -> None:
-        self.following.note(current_request())
+        self.following.note(current_cause())
         self.follower.wake()
 
     # From Git to an answer
@@ -785,7 +785,18 @@ class Services:
     def _on_installed(self, world: World, seconds: float, woken: int) -> None:
         self.operating.installed(world)
         self.metrics.set_cursor(world.rev.seq)
-        self.metrics.observe_push(seconds)
+        found_at = time.perf_counter() - seconds
+        attributes: dict[str, str | int] = {"config.rev": str(world.rev), "config.woken": woken}
+        end_span = open_span("config.tell", **attributes)
+
+        def told() -> None:
+            self.metrics.observe_push(time.perf_counter() - found_at)
+            end_span()
+
+        if woken:
+            self.stream_loop.after_these(told)
+        else:
+            told()
         log.info("world.installed", rev=str(world.rev), woken=woken, seconds=round(seconds, 4))
 
     def _on_history(self, what: str, label: str, old: str, new: str | None) -> None:

@@ -112,7 +112,7 @@ def create_families(registry: CollectorRegistry) -> Families:
         long_polls=make.gauge("long_polls_waiting", "Requests waiting for a change.", "livesum"),
         changes_pushed=make.counter("changes_pushed", "Change frames sent to streams.", "op"),
         push_seconds=make.histogram(
-            "push_duration_seconds", "From a revision installed to its last subscriber served.", REQUEST_BUCKETS
+            "push_duration_seconds", "From a revision found to the last of its subscribers told.", REQUEST_BUCKETS
         ),
         held_back=make.gauge("targets_held_back", "Targets served from an older, good version.", "livemax"),
         stale=make.gauge("stale", "1 while something is served stale for this reason.", "livemax", "reason"),

@@ -170,7 +170,7 @@ class Metrics:
             self.count_pushed(op, frames)
 
     def observe_push(self, seconds: float) -> None:
-        """From a revision installed to the last of its subscribers served."""
+        """From a revision found to the last of its subscribers told."""
         self.families.push_seconds.observe(seconds)
 
     # -- state
