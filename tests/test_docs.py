@@ -56,6 +56,17 @@ def test_every_dependency_has_its_reason() -> None:
     assert set(re.findall(r"^\| ([\w-]+) \| .", page, re.MULTILINE)) - {"package"} == packages
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_what_the_map_of_the_house_names_is_there(page: str) -> None:
+    """Modules whole, folders, and what is called in the composition root."""
+    text = (ROOT / page).read_text()
+    named = set(re.findall(r"`((?:app|client|config|devstack|tests)/[\w/]*(?:\.\w+)*)`", text))
+    assert len(named) > 8
+    assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+    root = (ROOT / "app" / "services.py").read_text()
+    assert not [name for name in re.findall(r"`Services\.(\w+)`", text) if f"def {name}(" not in root]
+
+
 def test_what_is_said_to_be_shown_by_a_test_names_tests_that_there_are() -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     named = set(re.findall(r"`(tests/[\w/]+\.py)`", page))
