@@ -19,6 +19,7 @@ RUN python3 -m venv /opt/venv \
 FROM debian:bookworm-slim
 
 LABEL org.opencontainers.image.title="config-server" \
+    org.opencontainers.image.version="0.1.0" \
     org.opencontainers.image.description="Central configuration for microservices: Git, Vault, pushed on change" \
     org.opencontainers.image.licenses="Apache-2.0"
 

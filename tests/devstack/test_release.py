@@ -55,6 +55,12 @@ def test_server_and_client_are_distributions() -> None:
 
 def test_image_and_manifests_bear_the_version_of_the_server() -> None:
     """What `make release` does not look at, as it is no part of a distribution."""
-    for name in ("config/compose/compose.yaml", "config/kubernetes/kustomization.yaml", "docs/deployment.md"):
-        found = re.findall(r'(?:config-server:|newTag: ")(\d+\.\d+\.\d+)', (ROOT / name).read_text())
+    named = r'(?:config-server:|newTag: "|image\.version=")(\d+\.\d+\.\d+)'
+    for name in (
+        "Dockerfile",
+        "config/compose/compose.yaml",
+        "config/kubernetes/kustomization.yaml",
+        "docs/deployment.md",
+    ):
+        found = re.findall(named, (ROOT / name).read_text())
         assert set(found) == {VERSION}, name
