@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -15,6 +16,7 @@ from app.access import Issuers
 from app.cache import RedisLink
 from app.doctor.finding import Finding, failed, ok, warning
 from app.errors import BusUnavailable, RepositoryUnavailable, SecretsUnavailable
+from app.issuer_profiles import issuer_profiles
 from app.model import SecretPath
 from app.repository import GitCredentials, look_at
 from app.secrets import SecretBackend, SecretDenied
@@ -113,9 +115,13 @@ def keys(issuers: Issuers) -> Iterator[Finding]:
 
 def clocks(settings: Settings) -> Iterator[Finding]:
     """Ours, beside those of whoever signs tokens and leases."""
-    issuer = settings.jwt_jwks_url or (settings.jwt_issuer if settings.jwt_discovery else None)
-    for name, url in {"the issuer": issuer, "Vault": settings.vault_addr}.items():
-        skew = skew_of(url) if url else None
+    profiles = issuer_profiles(settings)
+    asked = [("Vault", settings.vault_addr, settings.vault_cacert)]
+    for profile in profiles:
+        name = f"the issuer {profile.issuer}" if len(profiles) > 1 else "the issuer"
+        asked.append((name, profile.jwks_url or (profile.issuer if profile.discovery else None), profile.ca_file))
+    for name, url, ca_file in asked:
+        skew = skew_of(url, ca_file) if url else None
         if skew is None:
             continue
         text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} {name}"
@@ -127,11 +133,11 @@ def clocks(settings: Settings) -> Iterator[Finding]:
             yield failed("clock", text, "Run NTP on both: tokens are refused as expired, or as not valid yet.")
 
 
-def skew_of(url: str) -> float | None:
-    """Seconds that our clock is ahead of the one behind `url`; None where it does not tell."""
+def skew_of(url: str, ca_file: Path | None = None) -> float | None:
+    """Seconds that our clock is ahead of the one behind `url`; None where it does not tell. TLS trusts `ca_file`."""
     before = time.time()
     try:
-        answer = requests.head(url, timeout=(2, 2), allow_redirects=False)
+        answer = requests.head(url, timeout=(2, 2), allow_redirects=False, verify=str(ca_file) if ca_file else True)
         there = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (requests.RequestException, KeyError, ValueError):
         return None
