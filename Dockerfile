@@ -12,8 +12,8 @@ RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --require-hashes --requirement /build/requirements.lock \
     && python3 -m venv /build/tools \
     && /build/tools/bin/pip install --no-cache-dir cyclonedx-bom==7.5.0 \
-    && /build/tools/bin/cyclonedx-py environment --output-file /opt/venv/sbom.json /opt/venv/bin/python \
-    && /opt/venv/bin/pip uninstall --yes pip setuptools
+    && /opt/venv/bin/pip uninstall --yes pip setuptools \
+    && /build/tools/bin/cyclonedx-py environment --output-file /opt/venv/sbom.json /opt/venv/bin/python
 
 
 FROM debian:bookworm-slim
