@@ -43,6 +43,7 @@ from app.effective import (
     read_overrides,
 )
 from app.engine import (
+    CipherReader,
     ConfigEngine,
     EveryHead,
     HistoryKeeper,
@@ -378,7 +379,12 @@ class Services:
         versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch, self._on_rotated)
         policy = PathPolicy(self.settings.secret_paths)
         aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
-        return SecretReader(self.secrets, policy, aliases, versions, self.encrypt_keys, self.transit_reader)
+        return SecretReader(self.secrets, policy, aliases, versions, self.cipher_reader, self.transit_reader)
+
+    @cached_property
+    def cipher_reader(self) -> CipherReader:
+        templates = self.settings.encrypt_keys
+        return CipherReader(self.encrypt_keys, PathPolicy(templates) if templates else None)
 
     @cached_property
     def transit_reader(self) -> TransitReader | None:

@@ -5,6 +5,7 @@ never takes a good configuration away. Nothing here knows Flask.
 """
 
 from app.engine.answer import FORMAT_NAMES, Answer, ReadRequest
+from app.engine.cipher_in import CipherReader
 from app.engine.difference import KeyChange, changes, json_patch
 from app.engine.engine import ConfigEngine, Current
 from app.engine.files import FileAnswer, PlainFiles
@@ -34,6 +35,7 @@ __all__ = [
     "FORMAT_NAMES",
     "Answer",
     "Blobs",
+    "CipherReader",
     "ConfigEngine",
     "Current",
     "Environment",
