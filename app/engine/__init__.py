@@ -29,6 +29,7 @@ from app.engine.touched import Touched, looking
 from app.engine.transit_in import TransitReader
 from app.engine.vault_in import SecretReader, Versions
 from app.engine.vouched import EveryHead, VouchedHeads, Vouching
+from app.engine.withheld import withheld_problems
 from app.engine.world import Head, World, cursor_of
 
 __all__ = [
@@ -82,4 +83,5 @@ __all__ = [
     "looking",
     "property_sources_json",
     "totals",
+    "withheld_problems",
 ]
