@@ -15,8 +15,8 @@ from devstack.origin import OriginRepo
 from tests.repository.git_https import git_https
 
 SIZE = 48 << 20
-#: What one process of Git may have, in KiB: its code and libraries, and half of the file.
-LIMIT = 60_000
+#: What one process of Git may have, in KiB: its code and libraries, and less than the file.
+LIMIT = 40_000
 
 
 @pytest.mark.slow
