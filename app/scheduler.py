@@ -44,6 +44,33 @@ class Lock(Protocol):
     def heartbeat(self) -> None: ...
 
 
+class Held(Lock, Protocol):
+    """A lock that tells whether this process holds it."""
+
+    @property
+    def held(self) -> bool: ...
+
+
+class Beside:
+    """A lock that is to be had only where another is held, and is lost with it."""
+
+    def __init__(self, other: Held, lock: Lock) -> None:
+        self._other = other
+        self._lock = lock
+
+    def acquire(self) -> bool:
+        return self._other.held and self._lock.acquire()
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def heartbeat(self) -> None:
+        """Raises RuntimeError when the other lock is another process's by now."""
+        if not self._other.held:
+            raise RuntimeError("the configuration repository is pulled by another process")
+        self._lock.heartbeat()
+
+
 class Scheduler:
     """Runs `tick` every `interval` seconds +-10 %, sooner when woken, from `retry_first` on doubling while it fails.
 

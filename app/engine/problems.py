@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from app.aside import in_slices
 from app.engine.engine import ConfigEngine, Current
-from app.engine.loader import Loader, Trees
+from app.engine.loader import Loader, ReadsTrees
 from app.engine.resolver import Resolver
 from app.engine.schemas import SchemaProblem
 from app.engine.world import Head, World
@@ -21,7 +21,7 @@ from app.errors import (
     Unprocessable,
     code_of,
 )
-from app.model import Json, Stale, Target
+from app.model import Json, Stale, Target, shown_commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,10 @@ class Problem:
     def as_json(self) -> dict[str, Json]:
         names = ("kind", "reason", "since", "commit", "version", "detail", "file", "line", "schema")
         told: dict[str, Json] = {name: each for name in names if (each := getattr(self, name)) is not None}
+        if self.commit is not None:
+            told["commit"] = shown_commit(self.commit)
         if self.target is not None:
-            told |= {"service": self.target.service, "env": self.target.env, "label": self.target.label}
+            told |= {"service": self.target.service, "env": self.target.env, "label": shown_label(self.target)}
         return {**told, "keys": list(self.keys)} if self.keys else told
 
 
@@ -60,7 +62,7 @@ def bad_head(head: Head, target: Target, failure: ConfigServerError) -> Problem:
 class Problems:
     """Thread-safe. Looks at each target anew; what is known of it already costs next to nothing."""
 
-    def __init__(self, engine: ConfigEngine, resolver: Resolver, loader: Loader, trees: Trees) -> None:
+    def __init__(self, engine: ConfigEngine, resolver: Resolver, loader: Loader, trees: ReadsTrees) -> None:
         self._engine = engine
         self._resolver = resolver
         self._loader = loader
@@ -69,6 +71,8 @@ class Problems:
     def among(self, world: World, targets: Iterable[Target]) -> list[Problem]:
         """Those of the server first, then target by target. A target that does not exist any more has none."""
         found = [Problem("server", each.reason.value, each.since) for each in world.stale]
+        for name, its_own in world.further.items():
+            found += [Problem("server", each.reason.value, each.since, detail=name) for each in its_own.stale]
         schemas: dict[tuple[str, SchemaProblem], Problem] = {}
         for target in in_slices(sorted(targets, key=lambda each: each.topic)):
             try:
@@ -87,7 +91,7 @@ class Problems:
             return []
         if isinstance(answer, ConfigServerError):
             return [_explained(Problem("failing", code_of(answer), head.at or None, target, head.commit), answer)]
-        held = [stale for stale in answer.stale if stale not in world.stale]
+        held = [stale for stale in answer.stale if stale not in world.stale_of(target.label)]
         return [self._held_back(world, head, answer, stale) for stale in held]
 
     def _held_back(self, world: World, head: Head, current: Current, stale: Stale) -> Problem:
@@ -108,6 +112,11 @@ class Problems:
             return self._engine.current(world, target, head)
         except (Unprocessable, SecretsUnavailable, NotFound) as failure:
             return failure
+
+
+def shown_label(target: Target) -> str:
+    """The label that it was asked for; beside it the branch that chosen instances get."""
+    return target.asked_label if target.is_further else target.label
 
 
 def _explained(problem: Problem, failure: ConfigServerError) -> Problem:

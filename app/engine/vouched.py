@@ -44,6 +44,22 @@ class EveryHead:
         return world
 
 
+class EachVouched:
+    """Of several repositories each by its own; "" is the configuration repository."""
+
+    def __init__(self, each: Mapping[str, Vouching]) -> None:
+        self._each = each
+
+    def among(self, refs: Refs, known: Cursor | None) -> tuple[Refs, Mapping[str, str]]:
+        """Of the configuration repository."""
+        return self._each[""].among(refs, known)
+
+    def of(self, world: World) -> World:
+        """See Vouching."""
+        further = {name: self._each[name].of(its_own) for name, its_own in world.further.items()}
+        return replace(self._each[""].of(world), further=further)
+
+
 class VouchedHeads:
     """One verification for each new head, in the puller and in every worker: nobody's word is taken for it."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.puller import LAG_SECONDS, Puller
+from app.engine.puller import LAG_SECONDS, Puller, Telling
 from app.notify import Cursor, HeadsFile, Hints, HostState, RedisCursorStore
 from app.repository import GitConfigBackend, GitCredentials
 from app.scheduler import Outcome
@@ -38,15 +38,12 @@ class Host:
         """Another worker of this host becomes its puller: what it knows is what the host's files say."""
         self.puller = Puller(
             self.backend,
-            self.store,
-            self._heads,
-            Hints(self.directory / "hint"),
+            Telling(self.store, self._heads, Hints(self.directory / "hint"), lambda: None),
             default_label=None,
             confirm_after=CONFIRM,
             pin_days=1,
             on_history=lambda *_: None,
             on_fetched=lambda *_: None,
-            installed=lambda: None,
             clock=lambda: self.now,
         )
 
