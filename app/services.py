@@ -782,7 +782,8 @@ class Services:
         self.operating.notices.held_back(held_back)
         reasons = {stale.reason for stale in held_back.values()}
         if self.engine.installed:
-            reasons |= {stale.reason for stale in self.engine.world.stale}
+            world = self.engine.world
+            reasons |= {stale.reason for each in (world, *world.further.values()) for stale in each.stale}
         if self.vault is not None and self.secrets.status()["state"] != "ok":
             reasons.add(StaleReason.VAULT)
         self.metrics.set_held_back(len(held_back))

@@ -35,7 +35,10 @@ _REV: Part = {"type": "string", "pattern": REV_PATTERN, "examples": ["1-333234e7
 
 HEADERS: dict[str, Part] = {
     "ETag": {"description": "For If-None-Match.", "schema": {"type": "string"}},
-    "X-Config-Version": {"description": "The commit that the content comes from; of several repositories each one's.", "schema": _COMMIT},
+    "X-Config-Version": {
+        "description": "The commit that the content comes from; of several repositories each one's.",
+        "schema": _COMMIT,
+    },
     "X-Config-Rev": {"description": "The revision that is installed, `epoch.seq`.", "schema": _REV},
     "X-Config-Stale": {
         "description": "Present while the answer may be older than the label's head: a list (RFC 9651) of reasons, "

@@ -58,9 +58,11 @@ def test_those_that_match_come_in_the_order_of_the_file() -> None:
     assert matching(repositories, ["xx"], ["dev"]) == ("all",)
 
 
-@pytest.mark.parametrize("text", ["", "/prod", "pay/", "a b", "a,b", "a?", "[ab]", "a\\b", "a\n", "{x}", "\u202epay", "x" * 257])
+@pytest.mark.parametrize(
+    "text", ["", "/prod", "pay/", "a b", "a,b", "a?", "[ab]", "a\\b", "a\n", "{x}", "\u202epay", "x" * 257]
+)
 def test_what_is_no_pattern_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="pattern|slash"):
+    with pytest.raises(ValueError, match=r"pattern|slash"):
         checked_pattern(text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def estate(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Ite
     several.add("team", TEAM, patterns=["both", "solo*/dev*"], search_paths=["config", "config/{service}"])
     several.add("shared", SHARED, patterns=["both/*"])
     several.add("gone", None, patterns=["gone*"])
-    settings = {"repositories_file": several.file, "webhook_secret": "hook-secret"}
+    settings: dict[str, Any] = {"repositories_file": several.file, "webhook_secret": "hook-secret"}
     with serving(directory, issuer, MAIN, **settings) as running:
         assert running.refresh().status_code == 200
         yield Estate(running, several.origins, several.file)

@@ -119,8 +119,8 @@ def test_a_bad_commit_holds_back_the_targets_of_its_repository_and_only_in_that_
 
 def test_a_repository_that_is_away_fails_its_own_targets_alone(estate: Estate) -> None:
     serving = estate.serving
-    for label in ({}, {"label": "main"}):
-        answer = serving.get("gone-service/prod", **label)
+    for query in ("", "?label=main"):
+        answer = serving.ask(f"/v1/config/gone-service/prod{query}")
         assert (answer.status_code, answer.headers.get("Retry-After") is not None) == (503, True)
         assert str(estate.file.parent) not in answer.text
     answer = serving.get("shop/prod")
@@ -170,7 +170,13 @@ def test_plain_files_come_from_the_repository_that_answers(estate: Estate) -> No
     assert serving.get("pay/dev/notes.txt").text == "n is 1\n"
     assert serving.get("both/dev/motd.txt").text == "of the team\n"
     assert serving.get("shop/dev/notes.txt").status_code == 404
-    for path in ("other.json", "payroll.yml", ".config-server/schemas/x.json", "payments:notes.txt", "team:config/both.yml"):
+    for path in (
+        "other.json",
+        "payroll.yml",
+        ".config-server/schemas/x.json",
+        "payments:notes.txt",
+        "team:config/both.yml",
+    ):
         assert serving.get(f"pay/dev/{path}").status_code in {400, 404}, path
 
 

@@ -38,7 +38,7 @@ def test_everything_that_may_be_said_is_read_in_the_order_of_the_file(tmp_path: 
     assert second.credentials == GitCredentials(ssh_key_file=secret, known_hosts_file=secret, ca_file=secret)
 
 
-WRONG = {
+WRONG: dict[str, tuple[str | bytes, str]] = {
     "not TOML": ("[[repository", "is not TOML"),
     "not UTF-8": (b"\xff", "is not TOML"),
     "empty": ("", r"must hold \[\[repository\]\]"),
@@ -51,7 +51,10 @@ WRONG = {
     "a name with a mark": (GOOD.replace('"pay"', '"pay:x"'), "name: must match"),
     "a name with a newline": (GOOD.replace('"pay"', r'"pay\n"'), "repository 1: name: must match"),
     "no URL": ('[[repository]]\nname = "pay"\n', r"repository 1 \(pay\): url: Missing"),
-    "a URL that runs commands": (GOOD.replace("https://git.example/pay.git", "ext::sh -c x"), "url: the repository URL"),
+    "a URL that runs commands": (
+        GOOD.replace("https://git.example/pay.git", "ext::sh -c x"),
+        "url: the repository URL",
+    ),
     "a URL that is an option": (GOOD.replace("https://git.example/pay.git", "--upload-pack=x"), "url: the repository"),
     "a password in the URL": (GOOD.replace("git.example", "u:hunter2@git.example"), "must not hold a password"),
     "a bad pattern": (GOOD + 'patterns = ["pay*", "a b"]\n', "patterns: .*'a b' is not a pattern"),
