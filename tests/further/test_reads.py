@@ -45,24 +45,24 @@ def test_of_several_that_match_the_first_of_the_file_is_the_strongest(estate: Es
 
 def test_a_push_to_one_of_several_repositories_is_one_change_of_what_is_read_from_it(estate: Estate) -> None:
     serving, shared = estate.serving, estate.origins["shared"]
-    answers = {name: serving.get(name) for name in ("both/dev", "pay/dev", "shop/dev")}
+    answers = {name: serving.get(name) for name in ("both/live", "pay/dev", "shop/dev")}
 
     def waited(name: str) -> tuple[int, str]:
         held = answers[name]
         headers = {"If-None-Match": held.headers["ETag"]}
-        answer = serving.get(name, headers=headers, wait=4 if name == "both/dev" else 1)
+        answer = serving.get(name, headers=headers, wait=4 if name == "both/live" else 1)
         return answer.status_code, answer.headers["X-Config-Rev"]
 
     with ThreadPoolExecutor(3) as pool:
         waiting = {name: pool.submit(waited, name) for name in answers}
-        commit = shared.write({"both-dev.yml": "fresh: 1\n"})
+        commit = shared.write({"both-live.yml": "fresh: 1\n"})
         serving.refresh()
         told = {name: each.result() for name, each in waiting.items()}
-    assert {name: status for name, (status, _) in told.items()} == {"both/dev": 200, "pay/dev": 304, "shop/dev": 304}
-    rev = answers["both/dev"].headers["X-Config-Rev"]
-    assert told["both/dev"][1].rpartition(".")[0] == rev.rpartition(".")[0]  # the same epoch
-    assert int(told["both/dev"][1].rpartition(".")[2]) > int(rev.rpartition(".")[2])
-    assert serving.body("both/dev")["version"].endswith(commit)
+    assert {name: status for name, (status, _) in told.items()} == {"both/live": 200, "pay/dev": 304, "shop/dev": 304}
+    rev = answers["both/live"].headers["X-Config-Rev"]
+    assert told["both/live"][1].rpartition(".")[0] == rev.rpartition(".")[0]  # the same epoch
+    assert int(told["both/live"][1].rpartition(".")[2]) > int(rev.rpartition(".")[2])
+    assert serving.body("both/live")["version"].endswith(commit)
 
 
 def test_labels_tags_and_commits_are_those_of_the_repository_that_answers(estate: Estate) -> None:
