@@ -40,7 +40,7 @@ def blueprint(
 
     def status() -> ResponseReturnValue:
         load_query(_NONE, request.args)
-        world = engine.world
+        world, sees_all = engine.world, holds(g.principal, Action.VIEW)
         targets, wrong = found(world)
         listed = filter(is_visible, planner.known(world))
         head = world.heads.get(world.default_label)
@@ -51,7 +51,7 @@ def blueprint(
             "head": head.commit if head else None,
             "since": head.at if head else None,
             "stale": [each.as_json() for each in world.stale],
-            "repositories": {name: _repository(each) for name, each in world.further.items()},
+            "repositories": {name: _repository(each) for name, each in world.further.items()} if sees_all else {},
             "targets": {"known": len({*targets, *listed}), **_counted(wrong)},
             "instances": totals(instances.all(world, is_visible)),
         }
@@ -64,7 +64,7 @@ def blueprint(
             unasked = filter(is_visible, planner.known(world) - set(targets))
             wrong += [bad_head(*each) for each in planner.bad(world, unasked)]
         if holds(g.principal, Action.VIEW):
-            wrong += rollouts.problems(world)
+            wrong += [*problems.of_repositories(world), *rollouts.problems(world)]
         return {"problems": [each.as_json() for each in wrong]}
 
     def list_instances() -> ResponseReturnValue:

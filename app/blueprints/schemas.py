@@ -426,7 +426,7 @@ class ServerStatusSchema(Schema):
         keys=fields.String(),
         values=fields.Nested(FurtherRepositorySchema),
         required=True,
-        metadata={"description": "The further repositories, by name."},
+        metadata={"description": "The further repositories, by name, for who may see every configuration."},
     )
     targets = fields.Nested(TargetsSchema, required=True)
     instances = fields.Nested(TotalsSchema, required=True)

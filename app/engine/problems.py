@@ -28,7 +28,8 @@ from app.model import Json, Stale, Target, shown_commit
 class Problem:
     """`kind`: held_back (an older good version is served), stale (secrets come from memory), failing (nothing can be
     served), bad (the head is, and nobody asks for the target), schema (one that is not applied), rollout (one that is
-    not done as it is written) or server (it touches everything). `reason` is that of Stale, or the
+    not done as it is written), repository (a further one, `detail` being its name) or server (it touches everything).
+    `reason` is that of Stale, or the
     error's name. Nothing in it is secret.
     """
 
@@ -71,8 +72,6 @@ class Problems:
     def among(self, world: World, targets: Iterable[Target]) -> list[Problem]:
         """Those of the server first, then target by target. A target that does not exist any more has none."""
         found = [Problem("server", each.reason.value, each.since) for each in world.stale]
-        for name, its_own in world.further.items():
-            found += [Problem("server", each.reason.value, each.since, detail=name) for each in its_own.stale]
         schemas: dict[tuple[str, SchemaProblem], Problem] = {}
         for target in in_slices(sorted(targets, key=lambda each: each.topic)):
             try:
@@ -84,6 +83,14 @@ class Problems:
                 problem = Problem("schema", "broken", head.at or None, None, head.commit)
                 schemas.setdefault((head.commit, broken), _at(problem, broken.path, broken.line, broken.reason))
         return [*found, *schemas.values()]
+
+    def of_repositories(self, world: World) -> list[Problem]:
+        """Further repositories whose answers are stale, which touches every target that is read from them."""
+        return [
+            Problem("repository", each.reason.value, each.since, detail=name)
+            for name, its_own in world.further.items()
+            for each in its_own.stale
+        ]
 
     def _of(self, world: World, head: Head, target: Target) -> list[Problem]:
         answer = self._answer(world, head, target)

@@ -136,7 +136,10 @@ def test_a_repository_that_is_away_fails_its_own_targets_alone(estate: Estate) -
     }
     assert status["repositories"]["payments"]["head"] == estate.origins["payments"].head
     problems = serving.ask("/v1/admin/problems", token=view).json()["problems"]
-    assert [each["detail"] for each in problems if each["kind"] == "server"] == ["gone"]
+    assert [(each["detail"], each["reason"]) for each in problems if each["kind"] == "repository"] == [("gone", "git")]
+    own = serving.token("config:read", service="pay")
+    assert serving.ask("/v1/admin/status", token=own).json()["repositories"] == {}
+    assert "gone" not in serving.ask("/v1/admin/problems", token=own).text
 
 
 def test_schemas_and_search_paths_of_a_further_repository_hold_for_what_is_read_from_it(estate: Estate) -> None:

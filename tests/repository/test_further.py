@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,15 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(RepositoriesError) as refused:
         read(tmp_path / "x.toml", text)
     assert len(refused.value.problems) == 3
+
+
+def test_the_example_of_the_page_about_it_is_good(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "repositories.md"
+    (example,) = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    for name in ("payments-token", "platform-key", "known-hosts"):
+        (tmp_path / name).touch()
+    found = read(tmp_path / "x.toml", example.replace("/etc/config-server", str(tmp_path)))
+    assert [(each.name, each.patterns) for each in found] == [
+        ("payments", ("pay*", "billing/prod*")),
+        ("platform", ("pay*",)),
+    ]
