@@ -101,7 +101,8 @@ def _targets(held_back: int) -> PartState:
 def signatures_part(heads: HeadsFile) -> PartState:
     """Where commits must be signed: the labels that are not served where the remote has them."""
     state = heads.read()
-    count = len(state.withheld) if state else 0
+    withheld = [state.withheld, *(each.withheld for each in state.further.values())] if state else []
+    count = sum(map(len, withheld))
     return (
         _degraded(f"{count} not signed by an allowed signer; the log names them") if count else PartState(Condition.OK)
     )

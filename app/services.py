@@ -213,6 +213,8 @@ class Services:
             if part is not None:
                 part.start()
                 self._closing.callback(part.close)
+        for scheduler in (self.scheduler, *self.further_schedulers):
+            self._closing.callback(scheduler.stop)
         self.bus.start(self._on_message)
         self._closing.callback(self.bus.close)
 

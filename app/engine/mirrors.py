@@ -11,6 +11,7 @@ from typing import Protocol
 from app.cache import LocalCache
 from app.engine.loader import AppliesSchemas, ReadsTrees
 from app.engine.schemas import Blobs, SchemaProblem, SchemaSet
+from app.errors import RepositoryUnavailable
 from app.model import OF, Blob, Tree, parts_of, together
 
 
@@ -76,11 +77,15 @@ class EveryTree:
         return tree
 
     def advance(self, old: str, new: str) -> frozenset[str] | None:
+        """None too where a further repository cannot be read: that must not keep the others from moving on."""
         if OF not in new:
             return self._trees[""].advance(old, new)
         changed: set[str] = set()
         for (name, before), (_, after) in zip(parts_of(old), parts_of(new), strict=True):
-            paths = self._trees[name].advance(before, after) if before != after else frozenset()
+            try:
+                paths = self._trees[name].advance(before, after) if before != after else frozenset()
+            except RepositoryUnavailable:
+                return None
             if paths is None:
                 return None
             changed |= {f"{name}{OF}{path}" for path in paths}

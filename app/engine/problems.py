@@ -75,11 +75,11 @@ class Problems:
         schemas: dict[tuple[str, SchemaProblem], Problem] = {}
         for target in in_slices(sorted(targets, key=lambda each: each.topic)):
             try:
-                head, _ = self._engine.target(world, target.service, target.envs, target.label)
+                head, located = self._engine.target(world, target.service, target.envs, target.label)
             except ConfigServerError:
                 continue
-            found += self._of(world, head, target)
-            for broken in self._loader.unapplied(target, self._trees.at(head.commit)):
+            found += self._of(world, head, located)
+            for broken in self._loader.unapplied(located, self._trees.at(head.commit)):
                 problem = Problem("schema", "broken", head.at or None, None, head.commit)
                 schemas.setdefault((head.commit, broken), _at(problem, broken.path, broken.line, broken.reason))
         return [*found, *schemas.values()]

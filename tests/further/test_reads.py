@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.model import Target
 from tests.further.conftest import Estate
 from tests.serving import VIEW_ALL
 from tests.support import eventually
@@ -115,6 +116,15 @@ def test_a_bad_commit_holds_back_the_targets_of_its_repository_and_only_in_that_
     assert (told["kind"], told["label"], told["file"]) == ("held_back", "main", "team:config/both.yml")
     estate.push("team", {"config/both.yml": "own: team\nlist: [1]\nboth: team\n"})
     assert "stale" not in serving.body("both/qa")
+
+
+def test_what_is_wrong_is_found_by_a_topic_as_well_as_by_the_target(estate: Estate) -> None:
+    """A topic, which is all that is known of what another worker's clients follow, does not name repositories."""
+    services = estate.serving.server.services
+    estate.push("payments", {"paybad.yml": "n: 1\n"})
+    estate.push("payments", {"paybad.yml": "n: [\n"})
+    (found,) = services.operating.problems.among(services.engine.world, [Target("paybad", ("prod",), "main")])
+    assert (found.kind, found.file, found.as_json()["label"]) == ("held_back", "payments:paybad.yml", "main")
 
 
 def test_a_repository_that_is_away_fails_its_own_targets_alone(estate: Estate) -> None:
