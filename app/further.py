@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -33,6 +34,18 @@ def described_in(path: Path | None) -> tuple[FurtherRepository, ...]:
         return load_repositories(path) if path is not None else ()
     except RepositoriesError as wrong:
         raise SettingsError([f"CONFIG_SERVER_REPOSITORIES_FILE: {problem}" for problem in wrong.problems]) from wrong
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """The configuration repository's lock, once its holder has read what was written down before."""
+
+    lock: MirrorLock
+    telling: Telling
+
+    @property
+    def held(self) -> bool:
+        return self.lock.held and self.telling.begun
 
 
 class FurtherRepositories:
@@ -157,7 +170,7 @@ class FurtherRepositories:
         )
         return Scheduler(
             puller.tick,
-            Beside(main_lock, lock),
+            Beside(_Begun(main_lock, telling), lock),
             hinted=telling.hints.last,
             interval=each.poll_seconds or settings.poll_seconds,
             look=timings.follow,

@@ -44,8 +44,8 @@ class Lock(Protocol):
     def heartbeat(self) -> None: ...
 
 
-class Held(Lock, Protocol):
-    """A lock that tells whether this process holds it."""
+class Held(Protocol):
+    """Tells whether this process holds a lock."""
 
     @property
     def held(self) -> bool: ...

@@ -577,6 +577,7 @@ class Services:
             self.new_heads(),
             self.hints,
             lambda: cursor_of(self.engine.world) if self.engine.installed else None,
+            [each.name for each in self.further.described],
         )
 
     @cached_property
@@ -864,6 +865,7 @@ class Services:
         self.operating.notices.recorded(event)
 
     def _on_takeover(self) -> None:
+        self.telling.begin()
         self.lock.clean_up_after_former_holder()
         self.secret_watch.activate()
 

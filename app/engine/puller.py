@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -72,17 +72,41 @@ class Telling:
     """What the pullers of a host share: where they tell, and what they have told. One in each worker.
 
     `lock` is held by whoever announces and writes: one repository at a time, and never while anybody fetches.
+    `further` are the names of the further repositories.
     """
 
-    def __init__(self, store: CursorStore, heads: HeadsFile, hints: Hints, installed: Callable[[], Cursor | None]):
+    def __init__(
+        self,
+        store: CursorStore,
+        heads: HeadsFile,
+        hints: Hints,
+        installed: Callable[[], Cursor | None],
+        further: Collection[str] = (),
+    ) -> None:
         self.store = store
         self.hints = hints
         self.lock = threading.Lock()
-        self.state = heads.read()
         self.alone: LocalCursorStore | None = None
         self.suspected: set[str] = set()  # the repositories of which a head is not certain yet
+        self.begun = False
         self._heads = heads
         self._installed = installed
+        self._further = frozenset(further)
+        self.state = self._read()
+
+    def begin(self) -> None:
+        """This worker pulls from now on: what another one has written down until now is what the host knows."""
+        with self.lock:
+            self.state, self.alone = self._read(), None
+            self.suspected.clear()
+        self.begun = True
+
+    def _read(self) -> HostState | None:
+        """Without repositories that there are no more."""
+        state = self._heads.read()
+        if state is None:
+            return None
+        return replace(state, further={name: each for name, each in state.further.items() if name in self._further})
 
     def read_shared(self) -> Cursor | BusUnavailable | None:
         """What is announced; None when nothing is, the error when nobody can say."""
@@ -120,6 +144,8 @@ class Telling:
         Only what follows from where Redis has it: who knows better was there before us.
         """
         alone = self.alone.read() if self.alone else None
+        if alone is None and self.state is not None and self.state.cursor.rev.is_host_local:
+            alone = self.state.cursor  # numbered by a puller before this one
         for label, head in alone.labels.items() if alone else ():
             standing = before.labels.get(label)
             before_it = {each.commit for each in head.former}

@@ -8,7 +8,7 @@ from itertools import islice, product
 from types import MappingProxyType
 
 from app.effective.rollouts import Rollout
-from app.model import CANDIDATE, OF, RefKind, SecretPath, Stale, StaleReason, Target, parts_of, together
+from app.model import CANDIDATE, OF, RefKind, SecretPath, Stale, Target, parts_of, together
 from app.notify import Announced, Cursor, Hold, LabelHead, Rev, Stopped
 from app.notify.cursor import HISTORY
 from app.secrets import Known
@@ -78,9 +78,8 @@ class World:
         """What makes every answer of this label stale: a repository that it is not read from does not."""
         if OF not in label:
             return self.stale
-        here = [each for each in self.stale if each.reason is not StaleReason.GIT]
         theirs = (self.further[name].stale for name, _ in parts_of(label) if name in self.further)
-        return tuple(dict.fromkeys((*here, *(each for some in theirs for each in some))))
+        return tuple(dict.fromkeys(each for some in theirs for each in some))
 
     @property
     def apart(self) -> Mapping[str, object]:
