@@ -85,12 +85,14 @@ class Problems:
         return [*found, *schemas.values()]
 
     def of_repositories(self, world: World) -> list[Problem]:
-        """Further repositories whose answers are stale, which touches every target that is read from them."""
-        return [
-            Problem("repository", each.reason.value, each.since, detail=name)
-            for name, its_own in world.further.items()
-            for each in its_own.stale
-        ]
+        """Further repositories whose answers are stale, or that lack the label that they have by default: it touches
+        every target that is read from them."""
+        found = []
+        for name, its_own in world.further.items():
+            found += [Problem("repository", each.reason.value, each.since, detail=name) for each in its_own.stale]
+            if its_own.heads and its_own.default_label not in its_own.heads:
+                found.append(Problem("repository", "missing", detail=f"{name}: there is no {its_own.default_label}"))
+        return found
 
     def _of(self, world: World, head: Head, target: Target) -> list[Problem]:
         answer = self._answer(world, head, target)

@@ -1,4 +1,4 @@
-"""A server over a configuration repository and four further ones, which all tests of this folder leave well."""
+"""A server over a configuration repository and five further ones, which all tests of this folder leave well."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ def estate(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Ite
     several.add("team", TEAM, patterns=["both", "solo*/dev*"], search_paths=["config", "config/{service}"])
     several.add("shared", SHARED, patterns=["both/*"])
     several.add("gone", None, patterns=["gone*"])
+    several.add("lacking", {"lacking.yml": "n: 1\n"}, label="trunk")
     settings: dict[str, Any] = {"repositories_file": several.file, "webhook_secret": "hook-secret"}
     with serving(directory, issuer, MAIN, **settings) as running:
         assert running.refresh().status_code == 200

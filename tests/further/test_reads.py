@@ -133,6 +133,8 @@ def test_a_repository_that_is_away_fails_its_own_targets_alone(estate: Estate) -
         answer = serving.ask(f"/v1/config/gone-service/prod{query}")
         assert (answer.status_code, answer.headers.get("Retry-After") is not None) == (503, True)
         assert str(estate.file.parent) not in answer.text
+    assert serving.get("lacking/prod").status_code == 503  # its default label may come: 404 would say that it is not
+    assert serving.config("lacking/prod", label="main") == {"n": 1}
     answer = serving.get("shop/prod")
     assert answer.status_code == 200
     assert "X-Config-Stale" not in answer.headers
@@ -143,10 +145,14 @@ def test_a_repository_that_is_away_fails_its_own_targets_alone(estate: Estate) -
         "team": False,
         "shared": False,
         "gone": True,
+        "lacking": False,
     }
     assert status["repositories"]["payments"]["head"] == estate.origins["payments"].head
     problems = serving.ask("/v1/admin/problems", token=view).json()["problems"]
-    assert [(each["detail"], each["reason"]) for each in problems if each["kind"] == "repository"] == [("gone", "git")]
+    assert [(each["detail"], each["reason"]) for each in problems if each["kind"] == "repository"] == [
+        ("gone", "git"),
+        ("lacking: there is no trunk", "missing"),
+    ]
     own = serving.token("config:read", service="pay")
     assert serving.ask("/v1/admin/status", token=own).json()["repositories"] == {}
     assert "gone" not in serving.ask("/v1/admin/problems", token=own).text
