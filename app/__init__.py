@@ -63,7 +63,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
     attempts.install(app, services.attempts)
-    dialect = spring.dialect_of(settings.spring_prefix, settings.repo_url, settings.token_headers)
+    dialect = spring.dialect_of(settings.spring_prefix, services.urls, settings.token_headers)
     spring_shape.install(app, dialect.prefix)
     guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics), dialect.token_headers)
     app.register_blueprint(config.blueprint(services.engine))
@@ -78,6 +78,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
             services.record,
             services.revoke,
             services.issuers,
+            further=services.urls.keys() - {""},
             patience=20,
         )
     )

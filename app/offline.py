@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.cache import NoSharedCache
-from app.effective import Layout
+from app.effective import Layout, matching
 from app.effective.own_files import FREEZE_FILE, TARGETS_FILE, read_freeze, read_targets
 from app.engine import Loader, Schemas
 from app.errors import BadConfiguration
 from app.model import Blob, Effective, Reference, Target, Tree
-from app.repository import BlobTooLarge
+from app.repository import BlobTooLarge, FurtherRepository
 from app.secrets import DEFAULT_KEY, PathPolicy, alias_of
 
 _LABEL = "main"  # of search paths that hold {label}: there is no branch here
@@ -79,8 +79,11 @@ def validate(
     aliases: frozenset[str],
     transit_keys: Sequence[str],
     encrypt_keys: Sequence[str] = (),
+    repositories: Sequence[FurtherRepository] = (),
+    repository: str = "",
 ) -> Report:
-    """Load every target that the folder knows. Raises ValueError for a bad search path or template, OSError."""
+    """Load every target that the folder knows and is read for: the folder is a checkout of the further `repository`, or
+    ("") of the configuration repository. Raises ValueError for a bad search path or template, OSError."""
     folder = Folder(directory)
     schemas = Schemas(folder)
     loader = Loader(
@@ -94,12 +97,18 @@ def validate(
     found: dict[tuple[str, str], list[str]] = {}
     ours = PathPolicy(encrypt_keys) if encrypt_keys else None
     policies = Policies(PathPolicy(secret_paths), PathPolicy(transit_keys), ours)
-    targets, own = _targets(folder, Layout(search_paths, envs))
+    known, own = _targets(folder, Layout(search_paths, envs))
+    patterns = {each.name: each.patterns for each in repositories}
+    targets = [each for each in known if _is_read_from(repository, matching(patterns, each.services, each.envs))]
     for target in targets:
         for place, reason in _problems(target, folder.tree, loader, policies, aliases):
             found.setdefault((place, reason), []).append(f"{target.service}/{target.env}")
     broken = [Finding(place, reason, tuple(whom)) for (place, reason), whom in found.items()]
     return Report(len(targets), (*own, *broken))
+
+
+def _is_read_from(repository: str, names: Sequence[str]) -> bool:
+    return repository in names if names else not repository
 
 
 def _targets(folder: Folder, layout: Layout) -> tuple[list[Target], list[Finding]]:

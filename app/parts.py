@@ -66,7 +66,10 @@ def _git(engine: ConfigEngine) -> PartState:
     if not engine.ready:
         return PartState(Condition.DOWN, "nothing has been fetched yet")
     failing = next((each.since for each in engine.world.stale if each.reason is StaleReason.GIT), None)
-    return _degraded(f"fetching fails since {failing}") if failing else PartState(Condition.OK)
+    if failing:
+        return _degraded(f"fetching fails since {failing}")
+    further = sum(bool(each.stale) for each in engine.world.further.values())
+    return _degraded(f"fetching fails of {further} further repositories") if further else PartState(Condition.OK)
 
 
 def _vault(secrets: SecretStore | None) -> PartState:

@@ -80,6 +80,7 @@ class Settings:
     poll_seconds: float = 30.0
     accept_empty: bool = True
     overrides_file: Path | None = None
+    repositories_file: Path | None = None
     pin_days: float = 30.0
     namespace: str = "default"
     key_file: Path | None = None
@@ -482,6 +483,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "poll_seconds": _number,
     "accept_empty": _flag,
     "overrides_file": _readable_file,
+    "repositories_file": _readable_file,
     "pin_days": _number,
     "namespace": _namespace,
     "key_file": _readable_file,

@@ -58,6 +58,35 @@ def test_check_looks_into_the_files_about_tokens(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_check_names_the_entry_of_a_further_repository_that_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "repositories.toml"
+    file.write_text('[[repository]]\nname = "pay"\nurl = "ext::sh -c x"\nbrnch = "main"\n')
+    settings = {"REPO_URL": "https://x/y.git", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_DISCOVERY": "true"}
+    done = run("check", **settings, REPOSITORIES_FILE=str(file))
+    assert done.returncode == 1
+    for told in ("CONFIG_SERVER_REPOSITORIES_FILE", "repository 1 (pay): url", "repository 1 (pay): brnch"):
+        assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_validate_looks_in_a_checkout_for_what_is_read_from_it_and_nothing_else(tmp_path: Path) -> None:
+    main, further, file = tmp_path / "main", tmp_path / "further", tmp_path / "repositories.toml"
+    for path, text in {
+        main / "shop-prod.yml": "a: 1\n",
+        main / "pay-prod.yml": "broken: [here\n",  # nobody reads it
+        further / "config" / "pay-prod.yml": "a: 1\n",
+        further / "config" / "shop-prod.yml": "broken: [too\n",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    file.write_text('[[repository]]\nname = "pay"\nurl = "/x"\npatterns = ["pay*"]\nsearch_paths = ["config"]\n')
+    for checkout, options in ((main, ()), (further, ("--repository", "pay"))):
+        done = run("validate", str(checkout), *options, ENVS="prod", REPOSITORIES_FILE=str(file))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "1 targets, 0 findings\n")
+    done = run("validate", str(main), "--repository", "other", ENVS="prod", REPOSITORIES_FILE=str(file))
+    assert (done.returncode, "is called other" in done.stderr) == (1, True)
+
+
 def test_verify_proves_a_trail_and_finds_an_edited_line(tmp_path: Path) -> None:
     trail = AuditTrail(tmp_path, chain="worker-0", clock=lambda: 1_700_000_000.0)
     trail.start()

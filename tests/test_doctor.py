@@ -117,6 +117,23 @@ def test_a_default_label_that_nobody_pushed(well: dict[str, str]) -> None:
     assert (code, parts["git"][0]["level"]) == (0, "warning")
 
 
+def test_a_further_repository_that_is_not_there_or_lacks_its_label(well: dict[str, str], tmp_path: Path) -> None:
+    origin = OriginRepo(tmp_path / "origin", default="trunk")
+    origin.write({"a.yml": "a: 1\n"})
+    file = tmp_path / "repositories.toml"
+
+    def described(url: str, label: str) -> str:
+        file.write_text(f'[[repository]]\nname = "pay"\nurl = "{url}"\nlabel = "{label}"\n')
+        return str(file)
+
+    found = failing(well, REPOSITORIES_FILE=described(str(tmp_path / "none"), "main"))
+    assert (found["part"], found["text"]) == ("git", "pay: there is no such repository")
+    found = failing(well, REPOSITORIES_FILE=described(origin.url, "main"))
+    assert (found["part"], found["text"]) == ("git", "pay: there is no branch main")
+    code, parts = told(well, REPOSITORIES_FILE=described(origin.url, "trunk"))
+    assert (code, [each["level"] for each in parts["git"]]) == (0, ["ok", "ok"])
+
+
 def test_a_vault_that_refuses_the_login(well: dict[str, str]) -> None:
     found = failing(well, VAULT_SECRET_ID=f"{CANARY}-wrong")
     assert (found["part"], "refuses our" in found["text"]) == ("vault", True)

@@ -259,7 +259,13 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         ("service", "env"),
         HistoryQuery,
-        fails=(errors.BadInput, errors.UnknownLabel, errors.UnknownTarget, errors.RepositoryUnavailable),
+        fails=(
+            errors.BadInput,
+            errors.UnknownLabel,
+            errors.UnknownTarget,
+            errors.RepositoryUnavailable,
+            errors.NotOffered,
+        ),
     ),
     "history.diff": Operation(
         "History",

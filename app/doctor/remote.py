@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from app.doctor.finding import Finding, failed, ok, warning
 from app.errors import BusUnavailable, RepositoryUnavailable, SecretsUnavailable
 from app.issuer_profiles import issuer_profiles
 from app.model import SecretPath
-from app.repository import GitCredentials, look_at
+from app.repository import FurtherRepository, GitCredentials, look_at
 from app.secrets import SecretBackend, SecretDenied
 from app.settings import Settings
 
@@ -44,6 +44,24 @@ def git(settings: Settings, credentials: GitCredentials) -> Iterator[Finding]:
         yield warning("git", text, "Look at CONFIG_SERVER_DEFAULT_LABEL.")
     else:
         yield ok("git", f"{len(remote.branches)} branches, the default is {default}")
+
+
+def further(settings: Settings, repositories: Sequence[FurtherRepository]) -> Iterator[Finding]:
+    """Each further repository answers, and has the label that it has by default."""
+    for each in repositories:
+        try:
+            remote = look_at(each.url, each.credentials, timeout=settings.git_timeout_seconds)
+        except (RepositoryUnavailable, ValueError) as exc:
+            remedy = (
+                f"Try `git ls-remote` with its credentials; look at {each.name} in CONFIG_SERVER_REPOSITORIES_FILE."
+            )
+            yield failed("git", f"{each.name}: {exc}", remedy)
+            continue
+        if each.label in remote.branches:
+            yield ok("git", f"{each.name}: {len(remote.branches)} branches, the default is {each.label}")
+        else:
+            remedy = f"Give {each.name} a label in CONFIG_SERVER_REPOSITORIES_FILE, or push to it."
+            yield failed("git", f"{each.name}: there is no branch {each.label}", remedy)
 
 
 def vault(settings: Settings, backend: SecretBackend | None) -> Iterator[Finding]:

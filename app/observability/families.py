@@ -68,6 +68,7 @@ class Families:
     fetches: Counter
     fetch_seconds: Histogram
     last_fetch: Gauge
+    further_last_fetch: Gauge
     resolve_seconds: Histogram
     vault_read_seconds: Histogram
     cache_hits: Counter
@@ -99,6 +100,12 @@ def create_families(registry: CollectorRegistry) -> Families:
         fetch_seconds=make.histogram("git_fetch_duration_seconds", "Time of a fetch.", FETCH_BUCKETS),
         # `max` outlives the worker that pulled: the mirror it left behind is as fresh as before
         last_fetch=make.gauge("git_last_success_timestamp_seconds", "When a fetch last succeeded (0: never).", "max"),
+        further_last_fetch=make.gauge(
+            "git_further_last_success_timestamp_seconds",
+            "When a fetch of a further repository last succeeded.",
+            "max",
+            "repository",
+        ),
         resolve_seconds=make.histogram(
             "resolve_duration_seconds", "Time to resolve a target, secrets included.", RESOLVE_BUCKETS
         ),

@@ -120,6 +120,10 @@ class Metrics:
     def set_last_fetch(self, timestamp: float) -> None:
         self.families.last_fetch.set(timestamp)
 
+    def set_further_fetched(self, repository: str, timestamp: float) -> None:
+        """`repository` is one that the server's settings name."""
+        self.families.further_last_fetch.labels(repository).set(timestamp)
+
     def observe_resolve(self, seconds: float) -> None:
         self.families.resolve_seconds.observe(seconds)
 

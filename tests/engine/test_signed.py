@@ -11,6 +11,7 @@ import pytest
 
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo, git
+from tests.further.several import Several
 from tests.serving import Serving, serving_origin
 from tests.support import eventually
 
@@ -108,6 +109,30 @@ def test_an_unsigned_head_is_not_served_the_last_verified_one_is_and_it_is_told(
     eventually(lambda: (guarded.told, guarded.counted) == ([], 0))
     assert (guarded.value(), guarded.problem) == (3, None)
     assert guarded.value(label=unsigned) == 2, "a signature covers what it follows from"
+
+
+def test_commits_of_a_further_repository_must_be_signed_too(tmp_path: Path, issuer: LocalIssuer) -> None:
+    ada, allowed, several = Signer(tmp_path, "ada"), tmp_path / "allowed", Several(tmp_path)
+    allowed.write_text(ada.line)
+    main, further = OriginRepo(tmp_path / "origin"), several.add("further", {"x.yml": "n: 0\n"}, patterns=["pay"])
+    committed(main, 0, ada)
+    committed(further, 1, ada)
+    settings = {
+        "require_signed_commits": True,
+        "git_allowed_signers_file": allowed,
+        "repositories_file": several.file,
+    }
+    with serving_origin(tmp_path, issuer, main, **settings) as server:  # type: ignore[arg-type]
+        server.refresh()
+        assert server.config("pay/prod") == {"n": 1}
+        unsigned = committed(further, 2, None)
+        server.refresh()
+        assert server.config("pay/prod") == {"n": 1}
+        assert server.get("pay/prod", label=unsigned).status_code == 404
+        assert "1 not signed" in server.ask("/health", token="").json()["parts"]["signatures"]["detail"]
+        committed(further, 3, ada)
+        server.refresh()
+        assert server.config("pay/prod") == {"n": 3}
 
 
 def test_a_signature_of_somebody_else_is_none(guarded: Guarded) -> None:
