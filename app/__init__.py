@@ -92,6 +92,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
             operating.instances,
             operating.planner,
             services.rollouts,
+            services.withheld,
             services.access,
             services.health,
         )

@@ -65,10 +65,19 @@ def check() -> None:
     default=",".join(TRANSIT_KEYS),
     help="As the setting.",
 )
+@click.option("--encrypt-keys", envvar="CONFIG_SERVER_ENCRYPT_KEYS", default="", help="As the setting.")
 @click.option(
     "--aliases", default="kv", show_default=True, help="The mounts that references may name, comma-separated."
 )
-def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, transit_keys: str, aliases: str) -> None:
+def validate(
+    directory: Path,
+    envs: str,
+    search_paths: str,
+    secret_paths: str,
+    transit_keys: str,
+    encrypt_keys: str,
+    aliases: str,
+) -> None:
     """Validate DIRECTORY, a checkout of a configuration repository, without a server: for its pipeline.
 
     Every known target is put together, its placeholders filled, its schemas applied, its secret references held against
@@ -84,6 +93,7 @@ def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, t
             secret_paths=_listed(secret_paths),
             aliases=frozenset(_listed(aliases)),
             transit_keys=_listed(transit_keys),
+            encrypt_keys=_listed(encrypt_keys),
         )
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.cache import NoSharedCache
@@ -15,7 +15,7 @@ from app.engine import Loader, Schemas
 from app.errors import BadConfiguration
 from app.model import Blob, Effective, Reference, Target, Tree
 from app.repository import BlobTooLarge
-from app.secrets import PathPolicy
+from app.secrets import DEFAULT_KEY, PathPolicy, alias_of
 
 _LABEL = "main"  # of search paths that hold {label}: there is no branch here
 
@@ -63,10 +63,11 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Which paths of secrets, and which keys of the transit engine, a target may refer to."""
+    """Which paths of secrets, and which keys of the transit engine and of the server, a target may refer to."""
 
     paths: PathPolicy
     keys: PathPolicy
+    encrypt_keys: PathPolicy | None
 
 
 def validate(
@@ -77,6 +78,7 @@ def validate(
     secret_paths: Sequence[str],
     aliases: frozenset[str],
     transit_keys: Sequence[str],
+    encrypt_keys: Sequence[str] = (),
 ) -> Report:
     """Load every target that the folder knows. Raises ValueError for a bad search path or template, OSError."""
     folder = Folder(directory)
@@ -90,7 +92,8 @@ def validate(
         on_resolved=lambda _seconds: None,
     )
     found: dict[tuple[str, str], list[str]] = {}
-    policies = Policies(PathPolicy(secret_paths), PathPolicy(transit_keys))
+    ours = PathPolicy(encrypt_keys) if encrypt_keys else None
+    policies = Policies(PathPolicy(secret_paths), PathPolicy(transit_keys), ours)
     targets, own = _targets(folder, Layout(search_paths, envs))
     for target in targets:
         for place, reason in _problems(target, folder.tree, loader, policies, aliases):
@@ -148,7 +151,9 @@ def _refused(
 
 def _reason(reference: Reference, target: Target, policies: Policies, aliases: frozenset[str]) -> str | None:
     if reference.is_cipher:
-        return None
+        named = replace(reference, path=alias_of(reference.path) or DEFAULT_KEY)
+        allowed = policies.encrypt_keys is None or policies.encrypt_keys.allows(named, target)
+        return None if allowed else "names a key that is not this target's to use"
     if not reference.is_transit and reference.alias not in aliases:
         return "names a mount that there is not"
     policy = policies.keys if reference.is_transit else policies.paths

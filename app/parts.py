@@ -10,7 +10,6 @@ from app.audit import AuditTrail
 from app.cache import RedisLink
 from app.engine import ConfigEngine
 from app.model import Json, SecretPath, StaleReason
-from app.notify import HeadsFile
 from app.observability import Condition, PartState, span
 from app.secrets import SecretBackend, SecretDenied, SecretStore
 
@@ -95,10 +94,9 @@ def _targets(held_back: int) -> PartState:
     return _degraded(f"{held_back} held back") if held_back else PartState(Condition.OK)
 
 
-def signatures_part(heads: HeadsFile) -> PartState:
+def signatures_part(withheld: Mapping[str, str]) -> PartState:
     """Where commits must be signed: the labels that are not served where the remote has them."""
-    state = heads.read()
-    count = len(state.withheld) if state else 0
+    count = len(withheld)
     return (
         _degraded(f"{count} not signed by an allowed signer; the log names them") if count else PartState(Condition.OK)
     )

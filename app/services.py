@@ -43,6 +43,7 @@ from app.effective import (
     read_overrides,
 )
 from app.engine import (
+    CipherReader,
     ConfigEngine,
     EveryHead,
     HistoryKeeper,
@@ -269,6 +270,11 @@ class Services:
     def new_heads(self) -> HeadsFile:
         return HeadsFile(self.settings.data_dir / "heads.json")
 
+    def withheld(self) -> Mapping[str, str]:
+        """Labels that are not served at their head, as it is not signed, each with that commit."""
+        state = self.new_heads().read() if self.settings.require_signed_commits else None
+        return state.withheld if state is not None else {}
+
     @cached_property
     def cursor(self) -> CursorStore:
         if self.link is not None:
@@ -379,7 +385,12 @@ class Services:
         versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch, self._on_rotated)
         policy = PathPolicy(self.settings.secret_paths)
         aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
-        return SecretReader(self.secrets, policy, aliases, versions, self.encrypt_keys, self.transit_reader)
+        return SecretReader(self.secrets, policy, aliases, versions, self.cipher_reader, self.transit_reader)
+
+    @cached_property
+    def cipher_reader(self) -> CipherReader:
+        templates = self.settings.encrypt_keys
+        return CipherReader(self.encrypt_keys, PathPolicy(templates) if templates else None)
 
     @cached_property
     def transit_reader(self) -> TransitReader | None:
@@ -673,7 +684,7 @@ class Services:
         secrets = self.secrets if self.vault is not None else None
         parts = parts_of(self.engine, lambda: len(self.held_back()), secrets, self.link, self.issuers, self.trail)
         if self.settings.require_signed_commits:
-            parts = {**parts, "signatures": lambda: signatures_part(self.new_heads())}
+            parts = {**parts, "signatures": lambda: signatures_part(self.withheld())}
         for name, probe in parts.items():
             health.register(name, probe)
         return health
@@ -738,6 +749,7 @@ class Services:
         if self.vault is not None and self.secrets.status()["state"] != "ok":
             reasons.add(StaleReason.VAULT)
         self.metrics.set_held_back(len(held_back))
+        self.metrics.set_withheld(len(self.withheld()))
         for reason in StaleReason:
             self.metrics.set_stale(reason, stale=reason in reasons)
 

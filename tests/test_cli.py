@@ -155,6 +155,10 @@ def test_validate_finds_in_a_folder_what_the_server_would_hold_back(tmp_path: Pa
     assert "(pay/prod)" in places["pay-prod.yml:2"]
     assert "is not this target's to use" in places["pay-dev.yml:1"]
     assert "names a mount that there is not" in places["fine-dev.yml:1"]
+    strict = run("validate", str(tmp_path), "--envs", "prod,dev", "--encrypt-keys", "{service},shared")
+    assert set(strict.stdout.splitlines()) - set(done.stdout.splitlines()) == {
+        "fine-prod.yml:5: kept: the secret reference names a key that is not this target's to use (fine/prod)"
+    }
 
 
 def test_validate_is_content_with_a_good_folder_and_not_with_one_that_names_nobody(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from app.access import Access, Action, holds
 from app.blueprints.schemas import InstancesQuery, NoQuery, ProblemsQuery, load_query
 from app.changes import Planner
-from app.engine import ConfigEngine, Instances, Problem, Problems, Rollouts, World, bad_head, totals
+from app.engine import ConfigEngine, Instances, Problem, Problems, Rollouts, World, bad_head, totals, withheld_problems
 from app.model import Target
 from app.observability import Health
 
@@ -23,10 +23,11 @@ def blueprint(
     instances: Instances,
     planner: Planner,
     rollouts: Rollouts,
+    withheld: Callable[[], Mapping[str, str]],
     access: Access,
     health: Health,
 ) -> Blueprint:
-    """`planner` knows the targets that the repository speaks of."""
+    """`planner` knows the targets that the repository speaks of; `withheld` the heads that nobody vouches for."""
     routes = Blueprint("overview", __name__, url_prefix="/v1/admin")
 
     def is_visible(target: Target) -> bool:
@@ -62,7 +63,7 @@ def blueprint(
             unasked = filter(is_visible, planner.known(world) - set(targets))
             wrong += [bad_head(*each) for each in planner.bad(world, unasked)]
         if holds(g.principal, Action.VIEW):
-            wrong += rollouts.problems(world)
+            wrong += [*rollouts.problems(world), *withheld_problems(world, withheld())]
         return {"problems": [each.as_json() for each in wrong]}
 
     def list_instances() -> ResponseReturnValue:

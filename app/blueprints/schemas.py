@@ -367,7 +367,7 @@ class InstancesSchema(Schema):
     next = fields.Integer(required=True, allow_none=True, metadata={"description": "The next page's `offset`."})
 
 
-_KINDS = ["held_back", "stale", "failing", "bad", "schema", "rollout", "server"]
+_KINDS = ["held_back", "stale", "failing", "bad", "schema", "rollout", "unsigned", "server"]
 
 
 class HeldSchema(Schema):

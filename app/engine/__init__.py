@@ -5,6 +5,7 @@ never takes a good configuration away. Nothing here knows Flask.
 """
 
 from app.engine.answer import FORMAT_NAMES, Answer, ReadRequest
+from app.engine.cipher_in import CipherReader
 from app.engine.difference import KeyChange, changes, json_patch
 from app.engine.engine import ConfigEngine, Current
 from app.engine.files import FileAnswer, PlainFiles
@@ -28,12 +29,14 @@ from app.engine.touched import Touched, looking
 from app.engine.transit_in import TransitReader
 from app.engine.vault_in import SecretReader, Versions
 from app.engine.vouched import EveryHead, VouchedHeads, Vouching
+from app.engine.withheld import withheld_problems
 from app.engine.world import Head, World, cursor_of
 
 __all__ = [
     "FORMAT_NAMES",
     "Answer",
     "Blobs",
+    "CipherReader",
     "ConfigEngine",
     "Current",
     "Environment",
@@ -80,4 +83,5 @@ __all__ = [
     "looking",
     "property_sources_json",
     "totals",
+    "withheld_problems",
 ]

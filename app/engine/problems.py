@@ -28,8 +28,8 @@ from app.model import Json, Stale, Target
 class Problem:
     """`kind`: held_back (an older good version is served), stale (secrets come from memory), failing (nothing can be
     served), bad (the head is, and nobody asks for the target), schema (one that is not applied), rollout (one that is
-    not done as it is written) or server (it touches everything). `reason` is that of Stale, or the
-    error's name. Nothing in it is secret.
+    not done as it is written), unsigned (a `label` whose head is withheld) or server (it touches everything). `reason`
+    is that of Stale, or the error's name. Nothing in it is secret.
     """
 
     kind: str
@@ -43,9 +43,10 @@ class Problem:
     line: int | None = None
     schema: str | None = None
     keys: tuple[str, ...] = ()
+    label: str | None = None
 
     def as_json(self) -> dict[str, Json]:
-        names = ("kind", "reason", "since", "commit", "version", "detail", "file", "line", "schema")
+        names = ("kind", "reason", "since", "label", "commit", "version", "detail", "file", "line", "schema")
         told: dict[str, Json] = {name: each for name in names if (each := getattr(self, name)) is not None}
         if self.target is not None:
             told |= {"service": self.target.service, "env": self.target.env, "label": self.target.label}

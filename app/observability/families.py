@@ -79,6 +79,7 @@ class Families:
     changes_pushed: Counter
     push_seconds: Histogram
     held_back: Gauge
+    withheld: Gauge
     stale: Gauge
     cursor_seq: Gauge
     audit_records: Counter
@@ -115,6 +116,7 @@ def create_families(registry: CollectorRegistry) -> Families:
             "push_duration_seconds", "From a revision found to the last of its subscribers told.", REQUEST_BUCKETS
         ),
         held_back=make.gauge("targets_held_back", "Targets served from an older, good version.", "livemax"),
+        withheld=make.gauge("labels_withheld", "Labels whose head is not served, as it is not signed.", "livemax"),
         stale=make.gauge("stale", "1 while something is served stale for this reason.", "livemax", "reason"),
         cursor_seq=make.gauge("cursor_seq", "Sequence number of the newest installed revision.", "livemax"),
         audit_records=make.counter("audit_records", "Records written to the audit trail."),

@@ -178,6 +178,9 @@ class Metrics:
     def set_held_back(self, targets: int) -> None:
         self.families.held_back.set(targets)
 
+    def set_withheld(self, labels: int) -> None:
+        self.families.withheld.set(labels)
+
     def set_stale(self, reason: str, *, stale: bool) -> None:
         """Whether anything is served stale for one of STALE_REASONS."""
         self.families.stale.labels(_word(reason, STALE_REASONS)).set(stale)

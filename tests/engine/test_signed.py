@@ -55,6 +55,23 @@ class Guarded:
         detail: str | None = part.get("detail")
         return detail
 
+    @property
+    def told(self) -> list[dict[str, object]]:
+        """What an operator is told is wrong; what somebody with a grant for one service is not told of."""
+        answers = [
+            self.server.ask("/v1/admin/problems", token=self.server.token(scope))
+            for scope in ("config:view", "config:view:pay")
+        ]
+        assert answers[1].json() == {"problems": []}
+        problems: list[dict[str, object]] = answers[0].json()["problems"]
+        return problems
+
+    @property
+    def counted(self) -> float:
+        text = self.server.ask("/metrics", token=self.server.token("config:view")).text
+        (line,) = (line for line in text.splitlines() if line.startswith("config_server_labels_withheld "))
+        return float(line.split()[1])
+
 
 def committed(origin: OriginRepo, value: int, signer: Signer | None) -> str:
     git(origin.work, "config", "gpg.format", "ssh")
@@ -81,8 +98,14 @@ def test_an_unsigned_head_is_not_served_the_last_verified_one_is_and_it_is_told(
     unsigned = guarded.push(2)
     assert guarded.value() == 1
     assert "1 not signed" in str(guarded.problem)
+    (problem,) = guarded.told
+    served = guarded.server.body("pay/prod")["version"]
+    names = ("kind", "reason", "label", "commit", "version")
+    assert [problem[name] for name in names] == ["unsigned", "unsigned", "main", unsigned, served]
+    eventually(lambda: guarded.counted == 1)
     assert guarded.status(label=unsigned) == 404
     guarded.push(3, guarded.ada)
+    eventually(lambda: (guarded.told, guarded.counted) == ([], 0))
     assert (guarded.value(), guarded.problem) == (3, None)
     assert guarded.value(label=unsigned) == 2, "a signature covers what it follows from"
 
