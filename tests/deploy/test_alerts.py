@@ -17,6 +17,7 @@ MINUTES, LOOK = 90, 85
 WELL: Mapping[str, str] = {
     "git_last_success_timestamp_seconds": f"0+60x{MINUTES}",
     "targets_held_back": f"0x{MINUTES}",
+    "labels_withheld": f"0x{MINUTES}",
     'vault_read_duration_seconds_count{outcome="ok"}': f"0+60x{MINUTES}",
     'vault_read_duration_seconds_count{outcome="unavailable"}': f"2x{MINUTES}",
     'stale{reason="vault"}': f"0x{MINUTES}",
@@ -39,6 +40,7 @@ ILL: Mapping[str, Mapping[str, str]] = {
     "ConfigServerDown": {"up": "1x24 0x65"},
     "ConfigServerGitFetchFailing": {"git_last_success_timestamp_seconds": "0+60x24 1440x65"},
     "ConfigServerTargetsHeldBack": {"targets_held_back": "0x24 3x65"},
+    "ConfigServerHeadsUnsigned": {"labels_withheld": "0x24 1x65"},
     "ConfigServerVaultFailing": {'vault_read_duration_seconds_count{outcome="unavailable"}': "0x24 0+6x65"},
     "ConfigServerStreamsNearLimit": {'streams_open{transport="sse"}': f"1100x{MINUTES}"},
     "ConfigServerPushSlow": {
