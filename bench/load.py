@@ -63,9 +63,9 @@ class Load:
         """From now on, note for each connection when the first message with this text has fully arrived."""
         self._ask(("expect", marker.encode()), 10)
 
-    def arrivals(self, *, timeout: float) -> Arrivals:
-        """Wait until each connection has it, at most `timeout` seconds."""
-        answer = self._ask(("arrivals", timeout), timeout + 10)
+    def arrivals(self, *, timeout: float, count: int | None = None) -> Arrivals:
+        """Wait until each connection has it (or `count` of them have), at most `timeout` seconds."""
+        answer = self._ask(("arrivals", timeout, count), timeout + 10)
         assert isinstance(answer, Arrivals)
         return answer
 
@@ -158,13 +158,14 @@ class _Clients:
             stream.waiting, stream.arrived, stream.size = True, 0.0, 0
         return True
 
-    def do_arrivals(self, timeout: float) -> Arrivals:
+    def do_arrivals(self, timeout: float, count: int | None) -> Arrivals:
         until = time.monotonic() + timeout
-        while self._missing and time.monotonic() < until:
+        left = 0 if count is None else len(self._streams) - count
+        while self._missing > left and time.monotonic() < until:
             self._look(0.05)
         times = sorted(stream.arrived for stream in self._streams.values() if stream.arrived)
         sample = next(iter(self._streams.values()), None)
-        return Arrivals(times, sample.size if sample else 0, self._lost + self._missing)
+        return Arrivals(times, sample.size if sample else 0, self._lost + max(self._missing - left, 0))
 
     def do_drop(self, abruptly: bool) -> bool:
         for descriptor, stream in list(self._streams.items()):

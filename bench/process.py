@@ -31,3 +31,11 @@ def metric(url: str, name: str) -> float:
 def load_average() -> float:
     """Of the last minute: with two cores, more than two says that others were at work."""
     return round(os.getloadavg()[0], 2)
+
+
+def rss_mb(pid: int) -> float:
+    """Resident set size in MB, what is shared with other processes included."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"/proc/{pid}/status tells no VmRSS")
+    return round(int(found[1]) / 1024, 1)
