@@ -13,7 +13,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `floor` is the same of plain gevent sockets in the same run, `bound` what was promised."""
+    """One line of the table. `floor` is the same of plain gevent sockets in the same run, `bound` what was promised:
+    not more than that, or `at_least` that."""
 
     name: str
     value: float
@@ -21,6 +22,7 @@ class Row:
     bound: float | None = None
     floor: float | None = None
     note: str = ""
+    at_least: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -28,7 +30,9 @@ class Row:
 
     @property
     def kept(self) -> bool | None:
-        return None if self.bound is None else self.value <= self.bound
+        if self.bound is None:
+            return None
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,3 +31,9 @@ def metric(url: str, name: str) -> float:
 def load_average() -> float:
     """Of the last minute: with two cores, more than two says that others were at work."""
     return round(os.getloadavg()[0], 2)
+
+
+def pin(pid: int, core: int) -> None:
+    """Let the process (its first thread, and what begins later) run on one core, where there are two to tell apart."""
+    if (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(pid, {core})
