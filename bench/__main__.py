@@ -8,12 +8,13 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from bench import churn, client, history, one_worker, planning, propagation, sizes, two_workers, vault
+from bench import churn, client, history, one_worker, planning, propagation, reads, sizes, two_workers, vault
 from bench.measure import Row, written
 from bench.noise import Watch, judged
 from bench.report import Report
 
 ALL: Mapping[str, Callable[[], Sequence[Row]]] = {
+    "reads": reads.rows,
     "fanout_ws": partial(one_worker.rows, "ws"),
     "fanout_sse": partial(one_worker.rows, "sse"),
     "two_workers": two_workers.rows,

@@ -39,3 +39,9 @@ def rss_mb(pid: int) -> float:
     if found is None:
         raise RuntimeError(f"/proc/{pid}/status tells no VmRSS")
     return round(int(found[1]) / 1024, 1)
+
+
+def pin(pid: int, core: int) -> None:
+    """Let the process (its first thread, and what begins later) run on one core, where there are two to tell apart."""
+    if (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(pid, {core})
