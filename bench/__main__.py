@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from bench import churn, client, history, one_worker, planning, propagation, reads, sizes, two_workers, vault
+from bench import churn, client, history, one_worker, peers, planning, propagation, reads, sizes, two_workers, vault
 from bench.measure import Row, written
 from bench.noise import Watch, judged
+from bench.plots import draw
 from bench.report import Report
 
 ALL: Mapping[str, Callable[[], Sequence[Row]]] = {
@@ -25,6 +26,7 @@ ALL: Mapping[str, Callable[[], Sequence[Row]]] = {
     "planning": planning.rows,
     "vault": vault.rows,
     "client": client.rows,
+    "peers": peers.rows,
 }
 
 
@@ -39,9 +41,10 @@ def main(names: Sequence[str]) -> int:
     for name in names or ALL:
         try:
             found += _measured(name, report)
-        except Exception:  # told below, and by the exit code; the other numbers are wanted all the same
+        except Exception:  # noqa: BLE001 - told here and by the exit code; the other numbers are wanted too
             failed.append(name)
             traceback.print_exc()
+    draw()
     sys.stdout.write(f"{written(found)}\n\n{report.said}\n")
     if failed:
         sys.stdout.write(f"FAILED: {', '.join(failed)}\n")

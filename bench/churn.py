@@ -77,4 +77,3 @@ def _all_gone(stage: Stage) -> None:
     until = time.monotonic() + _PATIENCE
     while metric(stage.server.url, _OPEN) and time.monotonic() < until:
         time.sleep(0.05)
-

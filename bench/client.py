@@ -69,7 +69,7 @@ def _idle(stage: Stage, plan: Plan) -> dict[tuple[str, int], Idle]:
     """The library's clients and plain ones, one and many of them, all at the same time: they do nothing, after all."""
     cases = [(f"{prefix}{kind}", count) for prefix in ("", "bare-") for kind in _KINDS for count in (1, plan.clients)]
     with ThreadPoolExecutor(len(cases)) as pool:
-        measured = pool.map(lambda case: idle(stage, *case, plan.seconds), cases)
+        measured = pool.map(lambda case: idle(stage, case[0], case[1], plan.seconds), cases)
         return dict(zip(cases, measured, strict=True))
 
 

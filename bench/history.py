@@ -104,7 +104,7 @@ def staged(directory: Path, plan: Plan, *, scope: str) -> Iterator[tuple[Server,
     origin = Imported(directory / "origin.git")
     origin.add(_commits(plan))
     settings = {"ENVS": ",".join(_ENVS), "SEARCH_PATHS": "/,services/{service}"}
-    with Served(directory, origin.url, streams=100, **settings) as served:
+    with Served(directory, origin.url, settings, streams=100) as served:
         headers = {"Authorization": f"Bearer {served.issuer.token(scope=scope)}"}
         with httpx.Client(base_url=served.server.url, headers=headers, trust_env=False, timeout=60) as client:
             client.get("/v1/admin/status").raise_for_status()  # the token, the connection
@@ -153,4 +153,3 @@ def _commits(plan: Plan) -> Iterator[str]:
 
 def service_name(number: int) -> str:
     return f"service{number:05}"
-

@@ -1,7 +1,7 @@
 """Idle clients in a process of their own: python -m bench.idle_client KIND URL SERVICE TOKEN CLIENTS SECONDS.
 
-KIND is `asyncio` or `threads` for the library, `bare-asyncio` or `bare-threads` for plain connections of `websockets` that
-subscribe and listen.
+KIND is `asyncio` or `threads` for the library, `bare-asyncio` or `bare-threads` for plain connections of `websockets`
+that subscribe and listen.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection as Pipe
 from types import TracebackType
 from typing import Self, cast
 
-from bench.wire import CUTS, END_OF_HEAD, Cut, Opening
+from bench.wire import CUTS, END_OF_HEAD, REPLIES, Cut, Opening
 
 #: Handshakes under way at a time. More would measure the listen queue.
 WINDOW = 64
@@ -56,7 +56,7 @@ class Load:
         theirs.close()
 
     def open(self, openings: Sequence[Opening], *, timeout: float) -> float:
-        """Open them all beside those that are open; the seconds until each has had its first `sync`."""
+        """Open them all beside those that are open; the seconds until each is ready."""
         return cast("float", self._ask(("open", list(openings), timeout), timeout + 10))
 
     def expect(self, marker: str) -> None:
@@ -217,8 +217,11 @@ class _Clients:
             stream.arrived = time.monotonic()
             stream.waiting = False
             self._missing -= 1
+        reply = REPLIES.get(stream.opening.kind)
+        if reply is not None:
+            stream.sock.sendall(b"".join(map(reply, messages)))
         if not stream.ready and messages:
-            stream.ready = any(b'"type":"sync"' in message for message in messages)
+            stream.ready = any(stream.opening.ready in message for message in messages)
 
     def _cut(self, stream: _Stream, data: bytes) -> tuple[list[bytes], bytes]:
         if not stream.in_head:

@@ -85,4 +85,3 @@ def _planned(client: httpx.Client, path: str, key: str, value: int, *, is_new: b
     seconds = round(time.perf_counter() - began, 4)
     answer.raise_for_status()
     return seconds, len(answer.json()["targets"])
-

@@ -85,4 +85,5 @@ def _round(stage: Stage, load: Load, mirror: Path, number: int) -> Round:
 
 
 def _middle(found: list[Round], of: str) -> float:
-    return round(statistics.median(getattr(each, of) for each in found), 4)
+    values: list[float] = [getattr(each, of) for each in found]
+    return round(statistics.median(values), 4)

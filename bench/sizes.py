@@ -37,18 +37,19 @@ class Plan:
     reads: int = 40
     commits: int = 9
     shared: int = 3
-    starts: int = 3
+    starts: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Of one size. Seconds, a list for each repetition, and megabytes (resident set of the worker, when all is done)."""
+    """Of one size: seconds of each repetition, and megabytes (resident set of the worker, before and with streams)."""
 
     start: list[float]
     read: list[float]
     commit: list[float]
     shared: list[float]
     memory: float
+    full: float
 
 
 def rows(sizes: Sequence[int] = SIZES, plan: Plan | None = None, *, keep: bool = True) -> list[Row]:
@@ -69,15 +70,16 @@ def measure(directory: Path, size: int, plan: Plan) -> Found:
     origin = Imported(directory / "origin.git")
     origin.commit(_files(size, services, plan.reads))
     settings = {"ENVS": ",".join(_ENVS)}
-    with Served(directory, origin.url, streams=plan.targets + 100, **settings) as served:
+    with Served(directory, origin.url, settings, streams=plan.targets + 100) as served:
         starts = [_restart(served) for _ in range(plan.starts)]
         reads = _first_reads(served, plan.reads)
+        memory = rss_mb(served.worker)
         with Load(served.server.port) as load:
             load.open(_openings(served, services), timeout=_PATIENCE)
             one = [_change(served, origin, load, f"{_name(n)}.yml", n, tell=len(_ENVS)) for n in range(plan.commits)]
             everyone = len(_ENVS) * services
             all_of = [_change(served, origin, load, "application.yml", n, tell=everyone) for n in range(plan.shared)]
-        return Found(starts, reads, one, all_of, rss_mb(served.worker))
+        return Found(starts, reads, one, all_of, memory, rss_mb(served.worker))
 
 
 def _restart(served: Served) -> float:
@@ -161,6 +163,7 @@ def _table(found: Mapping[int, Found], plan: Plan) -> list[Row]:
     return [
         row("start with a mirror, to ready", "s", middles("start"), START_BOUND),
         row("memory of the worker", "MB", (least.memory, most.memory), MEMORY_BOUND),
+        row(f"the same with {plan.targets} streams", "MB", (least.full, most.full), None),
         row(f"first read, slowest of {plan.reads}", "s", (max(least.read), max(most.read)), READ_BOUND),
         row("first read, median", "s", middles("read"), READ_BOUND),
         row("one-file commit until all are woken", "s", middles("commit"), COMMIT_BOUND),

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import http.client
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,9 @@ _HOOK_BODY = b'{"ref": "refs/heads/main"}'
 class Served:
     """A started server on the origin at `url`, which hears of changes by the webhook alone. A context manager."""
 
-    def __init__(self, directory: Path, url: str, *, streams: int, workers: int = 1, **settings: str) -> None:
+    def __init__(
+        self, directory: Path, url: str, settings: Mapping[str, str], *, streams: int, workers: int = 1
+    ) -> None:
         """`streams`: how many each worker is set up for. Several workers get a Valkey."""
         self._closing = ExitStack()
         self._workers = workers
@@ -112,7 +114,7 @@ class Stage(Served):
         self._topics = topics
         self.origin = OriginRepo(directory / "origin")
         self.origin.write({"application.yml": _shared("r-0"), **{_file(n): _own(n) for n in range(topics)}})
-        super().__init__(directory, self.origin.url, streams=streams, workers=workers, ENVS="prod")
+        super().__init__(directory, self.origin.url, {"ENVS": "prod"}, streams=streams, workers=workers)
 
     def openings(self, count: int, kind: Callable[[str, str, str], Opening]) -> list[Opening]:
         """Connections of `count` different subjects, spread over the topics."""

@@ -36,8 +36,8 @@ class Reads:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`cold`, `warm`: all targets once. `rotated`: from the writing of `changed` secrets until the last target shows it,
-    and all targets once more. `bare`: seconds in which a plain client reads the `distinct` secrets, one after the other.
+    """`cold`, `warm`: all targets once. `rotated`: from the writing of `changed` secrets until a target shows them all,
+    and all targets once more. `bare`: seconds in which a plain client reads the `distinct` secrets one by one.
     """
 
     distinct: int
@@ -96,7 +96,7 @@ def measure(directory: Path, targets: int, secrets: int) -> Found:
             "SECRET_WATCH_SECONDS": str(WATCH),
         }
         bare = _bare(bao, paths)
-        with Served(directory, origin.url, streams=100, **settings) as served:
+        with Served(directory, origin.url, settings, streams=100) as served:
             headers = {"Authorization": f"Bearer {served.issuer.token(scope='config:read:*/*')}"}
             with httpx.Client(base_url=served.server.url, headers=headers, trust_env=False, timeout=30) as client:
                 cold = _watched(log, lambda: _read_all(client, services, "first"))
