@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bench.measure import RESULTS
 from bench.report import SUMMARY
@@ -62,6 +63,7 @@ def ratios(summary: Result) -> Figure:
         if limit := _limit(row):
             axes.plot(limit, place, "|", color="black", markersize=13, markeredgewidth=1.6)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}x")
     axes.set_yticks(range(len(rows)), [f"{row['name']}  (beside {row['beside']})" for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.axvline(1, color="black", linewidth=0.8)
@@ -139,6 +141,7 @@ def vault(result: Result) -> Figure:
             axes.bar(place + shift, value, 0.38, color=colour)
             axes.annotate(f"{value:,}", (place + shift, value), ha="center", va="bottom", fontsize=9)
     axes.set_xticks(range(3), ["all read, cold", "all read again", f"{found['changed']} rotated, all read"])
+    axes.grid(visible=False, axis="x")
     for colour, label in ((_BESIDE, "distinct secrets (changed ones)"), (_OURS, "reads of them in Vault's audit log")):
         axes.bar(0, 0, color=colour, label=label)
     axes.legend(fontsize=8)
@@ -154,7 +157,9 @@ def peers(result: Result) -> Figure:
         reads.annotate(f" {name}: {value:,.0f}", (value, place), va="center", fontsize=9)
     reads.set_yticks([])
     reads.margins(x=0.35)
-    reads.set_title("the same 4 KB read, requests a second, one process each", fontsize=9)
+    reads.xaxis.set_major_locator(MaxNLocator(4))
+    reads.xaxis.set_major_formatter("{x:,.0f}")
+    reads.set_title("the same bytes read, times a second, from one process each", fontsize=9)
     _shares(told, {"this server" if name == "ours" else name: each["curve"] for name, each in found["told"].items()})
     told.set_xlabel("seconds since the change was asked for")
     told.set_title("3,000 clients told of one change", fontsize=9)

@@ -35,9 +35,9 @@ class Plan:
 
     targets: int = TARGETS
     reads: int = 40
-    commits: int = 9
-    shared: int = 3
-    starts: int = 2
+    commits: int = 7
+    shared: int = 2
+    starts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def rows(targets: int = TARGETS, secrets: int = SECRETS, *, keep: bool = True) -
             None,
             WATCH,
             f"{rotated.versions} looks at versions",
-            beside="between two looks",
+            beside="the pause between two looks",
         ),
     ]
     if keep:
