@@ -53,8 +53,9 @@ lint: venv  ## format, lint, types, import direction
 
 check: lint test  ## lint and the whole suite
 
-bench: venv  ## what a stream costs and how fast a change reaches ten thousand; minutes, on a quiet machine
-	@$(BIN)/python -m bench
+bench: venv  ## all measurements as one table and as pictures in bench/results (BENCHES="sizes vault" takes some); ten minutes
+	-@sh devstack/packages.sh bench
+	@$(BIN)/python -m bench $(BENCHES)
 
 site: venv  ## docs/ as a site in .run/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -72,6 +72,7 @@ class Trees:
         self._schemas = schemas
         self._starred = starred
         self._trees: LocalCache[str, Tree] = LocalCache(capacity)
+        self._differences: LocalCache[tuple[str, str], frozenset[str]] = LocalCache(capacity)
         self._latest: Tree | None = None
         self._reading = Lock()  # held while Git is asked, so that each tree is read once however many want it
 
@@ -84,7 +85,7 @@ class Trees:
             tree = self._trees.get(commit)
             if tree is None:
                 base = self._latest
-                tree = self._repository.advance(base, commit)[0] if base else self._repository.tree(commit)
+                tree = self._advanced(base, commit)[0] if base else self._repository.tree(commit)
                 self._keep(tree)
         return tree
 
@@ -100,9 +101,17 @@ class Trees:
             self.at(new)
             return None
         with self._reading:
-            tree, changed = self._repository.advance(base, new)
+            tree, changed = self._advanced(base, new)
             self._keep(tree)
         return changed | self._schemas.touched(base.blobs, tree.blobs, changed) | self._starred(changed)
+
+    def _advanced(self, base: Tree, commit: str) -> tuple[Tree, frozenset[str]]:
+        """Asked of Git once, however often the two are compared: in a big folder that takes it tens of milliseconds."""
+        tree, changed = self._trees.get(commit), self._differences.get((base.commit, commit))
+        if tree is None or changed is None:
+            tree, changed = self._repository.advance(base, commit)
+            self._differences.put((base.commit, commit), changed)
+        return tree, changed
 
     def _keep(self, tree: Tree) -> None:
         self._trees.put(tree.commit, tree)
