@@ -4,7 +4,7 @@ Law: a worker tells its streams only of what it has installed itself; secrets ar
 never takes a good configuration away. Nothing here knows Flask.
 """
 
-from app.engine.answer import FORMAT_NAMES, Answer, ReadRequest
+from app.engine.answer import FORMAT_NAMES, Answer, Lasting, Reader, ReadRequest
 from app.engine.difference import KeyChange, changes, json_patch
 from app.engine.engine import ConfigEngine, Current
 from app.engine.files import FileAnswer, PlainFiles
@@ -46,12 +46,14 @@ __all__ = [
     "Instance",
     "Instances",
     "KeyChange",
+    "Lasting",
     "Loader",
     "PlainFiles",
     "Problem",
     "Problems",
     "Puller",
     "ReadRequest",
+    "Reader",
     "Resolution",
     "Resolver",
     "Rollouts",
