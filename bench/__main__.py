@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from bench import churn, client, history, one_worker, planning, reads, two_workers
+from bench import churn, client, history, latency, one_worker, planning, reads, two_workers
 from bench.measure import Row, written
 
 ALL: Mapping[str, Callable[[], Sequence[Row]]] = {
     "reads": reads.rows,
+    "latency": latency.rows,
     "fanout_ws": partial(one_worker.rows, "ws"),
     "fanout_sse": partial(one_worker.rows, "sse"),
     "two_workers": two_workers.rows,
