@@ -11,9 +11,16 @@ from devstack.bao import Bao, running_bao
 from devstack.issuer import LocalIssuer
 from tests.no_skips import pytest_make_collect_report, pytest_runtest_makereport
 
+#: Tests of servers of several processes, a browser or nginx: for `make test`. test_push stays for every day.
+SLOW_FOLDERS = {"browser", "cluster", "proxy"}
 
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long first, so that none of several processes is left alone with them in the end."""
+    for item in items:
+        if item.path.parent.name in SLOW_FOLDERS and item.path.name != "test_push.py":
+            item.add_marker("slow")
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
 

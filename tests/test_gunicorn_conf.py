@@ -18,6 +18,8 @@ import pytest
 from app.settings import Timings
 from tests.support import eventually
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "config" / "gunicorn.conf.py")]
 Settings = dict[str, str]

@@ -342,7 +342,7 @@ class Changes:
 
 
 def _settled(intent: Intent, arrived: bool) -> AuditEvent:
-    found = "it has arrived" if arrived else "it has not arrived"
+    found = "the branch has it" if arrived else "the branch does not have it"
     detail = f"{intent.event.detail}; looked at after the push was broken off: {found}"
     return replace(intent.event, outcome=Outcome.ALLOWED if arrived else Outcome.FAILED, detail=detail)
 

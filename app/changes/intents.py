@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from app.audit import AuditEvent, Outcome
 from app.errors import AuditUnavailable
 
 log = structlog.get_logger(__name__)
+
+#: An intent is written in a moment; what is a draft for longer is nobody's.
+DRAFT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Intents:
 
     def abandoned(self) -> Iterator[tuple[Path, Intent]]:
         """The intents that no process holds any more. Ours until the next one is asked for."""
+        self._clear_drafts()
         for path in sorted(self._folder.glob("*.json")):
             with contextlib.suppress(OSError), path.open("rb") as file:  # it may have ended just now, or be locked
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,6 +80,13 @@ class Intents:
                 elif intent is None:
                     log.warning("intent.unreadable", file=path.name)
                     path.unlink(missing_ok=True)
+
+    def _clear_drafts(self) -> None:
+        """What processes left that died before they had written it."""
+        for draft in self._folder.glob("*.draft"):
+            with contextlib.suppress(FileNotFoundError):  # it has its name just now
+                if time.time() - draft.stat().st_mtime > DRAFT_SECONDS:
+                    draft.unlink()
 
 
 def _read(text: bytes) -> Intent | None:

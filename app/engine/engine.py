@@ -139,13 +139,13 @@ class ConfigEngine:
     # Reading
 
     def read(self, request: ReadRequest) -> Answer:
-        """Answer a read; waits for a change when asked to.
+        """Answer a read; waits for a change when asked to, and as long as the worker does not drain.
 
         Raises UnknownLabel, UnknownTarget, UnknownKey, BadConfiguration, SecretRefused, FormatCollision, BadInput,
         RepositoryUnavailable, SecretsUnavailable, Behind, Overloaded.
         """
         answer, resolution = self._read(request)
-        if answer.body is None and request.wait > 0:
+        if answer.body is None and request.wait > 0 and not self.notifier.draining:
             answer, resolution = self._read_after_change(request, resolution.target)
         if answer.body is not None:
             self._on_read(request, resolution)

@@ -13,7 +13,7 @@ import structlog
 
 from app.cache import RedisLink
 from app.errors import BusUnavailable
-from app.notify.cursor import now_text
+from app.notify.cursor import Rev, now_text
 from app.notify.leases import LEASE_SECONDS, Lease, LeaseStore
 from app.notify.wire import Ack
 
@@ -350,11 +350,19 @@ def _versioned(text: bytes | None) -> dict[str, Any] | None:
 
 
 def _after(before: Mapping[str, str] | None, said: dict[str, str]) -> dict[str, str]:
-    """An ack that follows another: who rejects goes on with what it applied before."""
+    """An ack that follows another: who rejects goes on with what it applied before, and one that was overtaken on its
+    way changes nothing."""
+    if before is not None and _is_older(said["rev"], before["rev"]):
+        return dict(before)
     if before is None or said["status"] != "rejected":
         return said
     applied = before["etag"] if before["status"] == "applied" else before.get("applied")
     return {**said, "applied": applied} if applied else said
+
+
+def _is_older(text: str, other: str) -> bool:
+    rev, held = Rev.parse(text), Rev.parse(other)
+    return rev is not None and held is not None and rev.epoch == held.epoch and rev.seq < held.seq
 
 
 def _said(ack: Ack) -> dict[str, str]:

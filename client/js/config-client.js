@@ -187,6 +187,8 @@ export class ConfigClient extends EventTarget {
       const path = `/v1/events?topic=${encodeURIComponent(this.#topic)}${etag}${patches}`;
       const answer = await this.#ask(path, {signal: stop.signal, headers: {Accept: "text/event-stream"}});
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      // Node may forget the signal of an answer that is long under way, so the reading is ended as well.
+      stop.signal.addEventListener("abort", () => reader.cancel().catch(() => {}));
       let text = "";
       for (;;) {
         const {value, done} = await reader.read();
@@ -207,13 +209,18 @@ export class ConfigClient extends EventTarget {
     return {worked: talk.syncs > 0, code: talk.code, backIn: talk.backIn, ...end};
   }
 
-  // A stream by HTTP is acknowledged by HTTP, when it is known everywhere.
-  async #acknowledge(talk, {type: _type, ...said}) {
-    await pause(Math.max(0, talk.since + 1500 - Date.now()), this.#abort.signal);
-    if (this.#abort.signal.aborted || !talk.alive) return;
-    const body = JSON.stringify({conn: talk.connection, ...said});
-    await this.#ask("/v1/acks", {method: "POST", body, headers: {"Content-Type": "application/json"}}).catch(() => {});
+  // A stream by HTTP is acknowledged by HTTP, when it is known everywhere; one at a time, since of two that are under way
+  // the former may arrive last. The next one makes up for one that is lost.
+  #acknowledge(talk, {type: _type, ...said}) {
+    this.#acknowledged = this.#acknowledged.then(async () => {
+      await pause(Math.max(0, talk.since + 1500 - Date.now()), this.#abort.signal);
+      if (this.#abort.signal.aborted || !talk.alive) return;
+      const body = JSON.stringify({conn: talk.connection, ...said});
+      await this.#ask("/v1/acks", {method: "POST", body, headers: {"Content-Type": "application/json"}})
+        .catch((error) => console.debug("an acknowledgement was not taken:", error.message));
+    });
   }
+  #acknowledged = Promise.resolve();
 
   // --- asking
 

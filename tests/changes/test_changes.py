@@ -223,7 +223,7 @@ def test_push_that_was_broken_off_is_told_as_uncertain_and_found_out_later(tmp_p
         assert admin.origin.pushed() == before
         assert [each["outcome"] for each in admin.records("config.change")] == ["allowed", "failed"]
         eventually(lambda: admin.serving.refresh() and len(admin.records("config.change")) == 3)
-        assert admin.records("config.change")[-1]["detail"].endswith("it has not arrived")
+        assert admin.records("config.change")[-1]["detail"].endswith("the branch does not have it")
         assert list((tmp_path / "data" / "intents").iterdir()) == []
 
 

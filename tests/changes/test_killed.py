@@ -110,7 +110,7 @@ def test_killed_between_commit_and_push_leaves_the_origin_as_it_was(
     record = site.settled()
     assert site.records()[0]["action"] == "config.change.begun"
     assert (record["action"], record["outcome"]) == ("config.change", "failed")
-    assert record["detail"].endswith("it has not arrived")
+    assert record["detail"].endswith("the branch does not have it")
     assert record["version"] == site.records()[0]["version"]
     assert site.origin.pushed() == before
     check_whole(site)
@@ -136,6 +136,6 @@ def test_killed_while_the_push_is_under_way_the_trail_tells_that_it_arrived(
 
     record = site.settled()
     assert (record["outcome"], record["version"]) == ("allowed", site.origin.pushed())
-    assert record["detail"].endswith("it has arrived")
+    assert record["detail"].endswith("the branch has it")
     assert git(site.origin.bare, "rev-parse", "main^") == before
     check_whole(site)

@@ -179,7 +179,11 @@ def following(given: dict[str, Any], told: Path, *flags: str) -> Iterator[None]:
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(10) == 0, "it ends by itself when the client is closed"
+        try:
+            assert process.wait(10) == 0, "it ends by itself when the client is closed"
+        finally:
+            process.kill()  # nothing, where it has ended
+            process.wait()
 
 
 def lines(told: Path) -> list[Any]:
@@ -189,7 +193,7 @@ def lines(told: Path) -> list[Any]:
 @pytest.mark.slow
 def test_node_follows_and_rejects(office: Office, tmp_path: Path) -> None:
     service, told = office.new_service("db: {pool: 5}\n"), tmp_path / "told"
-    with following(options(office, service), told):
+    with following(options(office, service), told, "--expose-gc"):
         eventually(lambda: "connected" in [name for name, _ in lines(told)], timeout=10)
         assert ["started", {"log": "info", "db": {"pool": 5}}] in lines(told)
         office.change(service, "db: {pool: 99}\n")

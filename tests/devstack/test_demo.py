@@ -67,7 +67,7 @@ def started(directory: Path, *options: str) -> Iterator[Demo]:
 
 def test_every_printed_command_works_and_a_commit_arrives_on_both_workers_within_a_second(tmp_path: Path) -> None:
     with started(tmp_path / "run", "--check") as demo:
-        code = demo.process.wait(100)
+        code = demo.process.wait(200)
         assert code == 0, demo.said
         assert "FAILED" not in demo.said
         for kind in ("WebSocket", "ServerSentEvents", "LongPoll"):

@@ -11,6 +11,8 @@ import pytest
 
 from devstack.server import ROOT
 
+pytestmark = pytest.mark.slow
+
 SKIPS = "import pytest\n\ndef test_one():\n    pytest.skip('not today')\n"
 SKIPS_WHOLE = "import pytest\n\npytest.skip('nothing here', allow_module_level=True)\n"
 SKIPS_IN_FIXTURE = (

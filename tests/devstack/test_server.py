@@ -14,6 +14,8 @@ from devstack.processes import NotReady
 from devstack.server import Server
 from tests.support import eventually
 
+pytestmark = pytest.mark.slow
+
 APPLICATION = "tests.gunicorn_app:app"
 SETTINGS = {
     "REPO_URL": "https://git.example.org/configuration.git",

@@ -134,6 +134,15 @@ def test_a_server_that_goes_away_answers_every_long_poll(tmp_path: Path, issuer:
         assert not closing.is_alive()
 
 
+def test_a_worker_that_drains_answers_at_once_who_asks_it_to_wait(tmp_path: Path, issuer: LocalIssuer) -> None:
+    with serving(tmp_path, issuer, {"pay.yml": "n: 1\n"}) as running:
+        held = running.get("pay/prod").headers["ETag"]
+        running.server.services.drain()
+        started = time.monotonic()
+        assert running.get("pay/prod", wait=20, headers={"If-None-Match": held}).status_code == 304
+        assert time.monotonic() - started < 5
+
+
 def test_a_full_worker_refuses_to_wait_and_goes_on_answering(tmp_path: Path, issuer: LocalIssuer) -> None:
     settings: dict[str, Any] = {"streams_per_worker": 1}
     with serving(tmp_path, issuer, {"pay.yml": "n: 1\n"}, **settings) as running, ThreadPoolExecutor() as pool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,6 +106,25 @@ def test_an_ack_in_the_stream_is_noted_with_its_reason(presence: Presence) -> No
     presence.subscribed(connection, [SHOP])
     presence.flush()
     assert set(presence.all()[0]["acks"]) == {SHOP}, "what is not followed any more is forgotten"
+
+
+@pytest.mark.parametrize("way", ["in the stream", "beside it"])
+def test_an_ack_that_was_overtaken_on_its_way_changes_nothing(presence: Presence, way: str) -> None:
+    connection = arrived(presence)
+    presence.flush()
+    newer, older = replace(ack(), rev="1-0123abcd.5", etag="f" * 32), ack(status="rejected", reason="too small")
+    for each in (newer, older):
+        if way == "in the stream":
+            presence.acknowledge(connection, each)
+        else:
+            assert presence.acknowledge_for(connection, "ada", each)
+    presence.flush()
+    held = presence.all()[0]["acks"][PAY]
+    assert (held["rev"], held["status"]) == ("1-0123abcd.5", "applied")
+    presence.acknowledge(connection, replace(older, rev="2-0123abcd.1"))
+    presence.flush()
+    if way == "in the stream":
+        assert presence.all()[0]["acks"][PAY]["status"] == "rejected", "another epoch counts anew"
 
 
 def test_an_ack_by_another_way_counts_for_who_holds_the_stream(presence: Presence) -> None:
