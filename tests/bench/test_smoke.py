@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import churn, client, history, planning
+from bench import churn, client, history, planning, reads
 from bench.fanout import Plan, measure
 from bench.measure import Row, spread, written
 from bench.wire import cut_events, cut_frames, events, text_frame, websocket
@@ -59,6 +59,13 @@ def test_a_plan_looks_at_what_it_touches(tmp_path: Path) -> None:
     found = planning.measure(tmp_path, history.Plan(commits=2, files=500, services=50), rounds=3)
     assert found.targets == 100
     assert max(found.one) < GROSS_RATIO * planning.ONE_BOUND
+
+
+@pytest.mark.slow
+def test_a_read_costs_no_multiple_of_a_function_that_returns_the_same_bytes(tmp_path: Path) -> None:
+    found = reads.measure(tmp_path, reads.Plan(rounds=3, seconds=1, services=5, tokens=20))
+    assert found["whole"].ratio > reads.WHOLE_BOUND / 2
+    assert found["unchanged"].ratio > reads.UNCHANGED_BOUND / 2
 
 
 def test_messages_are_cut_wherever_the_network_cuts_them() -> None:

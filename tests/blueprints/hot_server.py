@@ -110,7 +110,8 @@ def environ_of(
 def counting_requests(serving: Serving) -> Iterator[dict[str, float]]:
     """How many requests each series of the metrics has counted inside the block; filled in at its end."""
     metrics = serving.server.services.metrics
-    before, found = _counted(metrics.render()[0]), {}
+    before = _counted(metrics.render()[0])
+    found: dict[str, float] = {}
     yield found
     found |= {name: value - before.get(name, 0) for name, value in _counted(metrics.render()[0]).items()}
 

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -146,15 +146,20 @@ ODDITIES: list[dict[str, Any]] = [
 ]
 
 
+#: Who, path, query, Accept, and what else.
+_Ask: TypeAlias = tuple[str, str, str, str | None, dict[str, Any]]
+
+
 def requests_of_all_kinds(ways: TwoWays, tokens: dict[str, str | None]) -> Iterator[dict[str, Any]]:
     """Who x which copy x how it is asked for; what x who x which copy; whatever else x who x which copy."""
     rev = str(ways.serving.server.services.engine.world.rev)
-    everybody = [(token, path, "", None, {}) for token in tokens for path in PATHS[:2] + PATHS[-2:]]
-    shapes = [
+    everybody: list[_Ask] = [(token, path, "", None, {}) for token in tokens for path in PATHS[:2] + PATHS[-2:]]
+    shapes: list[_Ask] = [
         (token, SHOP, query, accept, {}) for token in ("reader", "viewer") for query in QUERIES for accept in ACCEPTS
     ]
-    elsewhere = [(token, path, "", None, {}) for token in ("reader", "another service") for path in PATHS + MORE_PATHS]
-    odd = [(token, SHOP, "", None, more) for token in ("reader", "viewer", "none") for more in ODDITIES]
+    paths = PATHS + MORE_PATHS
+    elsewhere: list[_Ask] = [(token, path, "", None, {}) for token in ("reader", "another service") for path in paths]
+    odd: list[_Ask] = [(token, SHOP, "", None, more) for token in ("reader", "viewer", "none") for more in ODDITIES]
     for token, path, query, accept, more in (*everybody, *shapes, *elsewhere, *odd):
         tag = tag_of(ways, tokens[token], path, query, accept)
         more = {name: rev if value == "REV" else value for name, value in more.items()}
@@ -287,7 +292,7 @@ def test_reads_of_secrets_are_on_record_whichever_way_they_go(ways: TwoWays) -> 
 
     services.audit.flush_due(time.time() + 120)
 
-    mine, flasks = (eventually(lambda sub=sub: reads_on_record(ways, sub)) for sub in ("hot", "flask"))
+    mine, flasks = eventually(lambda: reads_on_record(ways, "hot")), eventually(lambda: reads_on_record(ways, "flask"))
     assert mine == flasks
     assert mine["count"] == 7
 
@@ -318,6 +323,7 @@ def test_a_secret_is_given_no_longer_than_by_flask_when_vault_falls_silent(tmp_p
             assert ways.by_hot(ask)[1]
             bao.stop()
             stale = eventually(lambda: stale_of(ways, ask))
+            assert stale is not None
             assert stale.startswith("vault;")
             assert not ways.by_hot(ask)[1], "an answer from the grace period is no lasting one"
             eventually(lambda: ways.by_hot(ask)[0].status == "503 SERVICE UNAVAILABLE")
