@@ -56,6 +56,7 @@ from app.engine import (
     Mirrors,
     PlainFiles,
     Puller,
+    Reader,
     ReadRequest,
     Reads,
     ReadsTrees,
@@ -818,7 +819,7 @@ class Services:
 
     # What the parts tell
 
-    def _on_read(self, request: ReadRequest | SpringRequest, resolution: Resolution) -> None:
+    def _on_read(self, request: ReadRequest | SpringRequest | Reader, resolution: Resolution) -> None:
         self._on_given(request.principal, request.request_id, request.address, request.view, resolution)
 
     def _on_delivered(self, listener: Listener, view: View, resolution: Resolution) -> None:
@@ -829,14 +830,17 @@ class Services:
         self, principal: Principal, request_id: str | None, address: str | None, view: View, resolution: Resolution
     ) -> None:
         """Resolved secrets are told to the auditor: who, which configuration, at which version."""
-        if view is View.RESOLVED and resolution.secrets.by_reference:
+        if view is not View.RESOLVED or not resolution.secrets.by_reference:
+            return
+        topic = resolution.topic
+        if not self.audit.read_again(principal.issuer, principal.subject, topic, resolution.etag):
             event = AuditEvent(
                 "secrets.read",
                 Outcome.ALLOWED,
                 request_id=request_id,
                 subject=principal.subject,
                 issuer=principal.issuer,
-                target=resolution.target.topic,
+                target=topic,
                 version=resolution.version,
                 keys=tuple(key for keys in resolution.effective.references.values() for key in keys),
                 address=address,

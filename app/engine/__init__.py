@@ -4,7 +4,7 @@ Law: a worker tells its streams only of what it has installed itself; secrets ar
 never takes a good configuration away. Nothing here knows Flask.
 """
 
-from app.engine.answer import FORMAT_NAMES, Answer, ReadRequest
+from app.engine.answer import FORMAT_NAMES, Answer, Lasting, Reader, ReadRequest
 from app.engine.cipher_in import CipherReader
 from app.engine.difference import KeyChange, changes, json_patch
 from app.engine.engine import ConfigEngine, Current
@@ -59,6 +59,7 @@ __all__ = [
     "Instance",
     "Instances",
     "KeyChange",
+    "Lasting",
     "Loader",
     "Locates",
     "Mirrored",
@@ -70,6 +71,7 @@ __all__ = [
     "Problems",
     "Puller",
     "ReadRequest",
+    "Reader",
     "Reads",
     "ReadsTrees",
     "Resolution",

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from app.cache import LocalCache
-from app.engine.answer import Answer, ReadRequest, entity_tag, media_type, write
+from app.engine.answer import Answer, Lasting, Reader, ReadRequest, entity_tag, media_type, write
 from app.engine.files import FileAnswer, PlainFiles
 from app.engine.placement import Locates
 from app.engine.resolver import Resolution, Resolver
@@ -76,7 +76,7 @@ class ConfigEngine:
         notifier: ConfigChangeNotifier,
         *,
         hint: Callable[[], object],
-        on_read: Callable[[ReadRequest, Resolution], None],
+        on_read: Callable[[ReadRequest | Reader, Resolution], None],
         on_waiting: Callable[[int], None],
         catch_up: float,
         accept_empty: bool = True,
@@ -150,6 +150,27 @@ class ConfigEngine:
         if answer.body is not None:
             self._on_read(request, resolution)
         return answer
+
+    def lasting(self, request: ReadRequest, answer: Answer) -> Lasting | None:
+        """What `read` will answer to this request is this answer, for as long as it `stands`.
+
+        None where that depends on more: the time, who asks, or what is on its way.
+        """
+        target, world = answer.resolution.target, answer.world
+        if answer.stale or request.at is not None or request.wait or target.is_candidate:
+            return None
+        if any(rollout.covers(target.service, target.envs) for rollout in world.rollouts):
+            return None
+        held = self._resolver.held(answer.resolution, world)
+        return Lasting(world, answer.resolution, held) if held is not None else None
+
+    def stands(self, lasting: Lasting) -> bool:
+        """Whether nothing has been installed since, and Vault need not be asked for any of its secrets."""
+        return lasting.world is self._world and self._resolver.holds(lasting.held)
+
+    def read_again(self, reader: Reader, lasting: Lasting) -> None:
+        """`reader` was answered with it whole."""
+        self._on_read(reader, lasting.resolution)
 
     def file(self, request: ReadRequest, path: str, *, raw: bool) -> FileAnswer:
         """A plain file beside the configuration; `raw`: its bytes as they are. Raises UnknownFile, and as `read`."""
@@ -235,6 +256,8 @@ class ConfigEngine:
                 topic=target.topic,
                 stale=current.stale,
                 config_etag=resolution.etag,
+                world=world,
+                resolution=resolution,
             ),
             resolution,
         )

@@ -24,7 +24,7 @@ from app.model import Effective, Json, RefKind, SecretPath, Stale, StaleReason, 
 from app.notify import Announced, Hold, Rev
 from app.observability import span
 from app.repository import ObjectLost
-from app.secrets import Known
+from app.secrets import Held, Known
 from app.secrets.flight import SingleFlight
 
 #: How many first-parent commits that touch a target's files are tried when no announced head is good.
@@ -79,6 +79,10 @@ class Resolution:
     @cached_property
     def _masked_etag(self) -> str:
         return hashlib.sha256(f"{self.etag} masked".encode()).hexdigest()[:32]
+
+    @cached_property
+    def topic(self) -> str:
+        return self.target.topic
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -204,6 +208,22 @@ class Resolver:
         if not resolution.secrets.stale or any(each.reason is StaleReason.VAULT for each in resolution.stale):
             return ()
         return (Stale(StaleReason.VAULT, self._reader.unavailable_since()),)
+
+    def held(self, resolution: Resolution, world: World) -> Held | None:
+        """What `resolution` needs of Vault: as long as that `holds`, it is what this world has.
+
+        None where it may become another without that: it is stale, or lacks a document that may come.
+        """
+        sources = [secret for _, secret in resolution.sources if secret is not None]
+        if resolution.stale or resolution.secrets.stale or len(sources) < len(resolution.sources):
+            return None
+        reader = self._reader.acting_for(resolution.target.service)
+        referred = reader.held(resolution.secrets.documents, world.secrets)
+        whole = self._reader.held(sources, world.secrets)
+        return None if referred is None or whole is None else referred + whole
+
+    def holds(self, held: Held) -> bool:
+        return self._reader.holds(held)
 
     def is_own(self, resolution: Resolution) -> bool:
         """Whether something configures this service, and not only all services."""

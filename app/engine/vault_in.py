@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from app.engine.transit_in import TransitReader
 from app.errors import BusUnavailable, SecretRefused
 from app.model import Effective, Json, Reference, Secret, SecretPath, Target
 from app.notify import CursorStore, now_text
-from app.secrets import Known, PathPolicy, SecretDenied, SecretStore, value_of
+from app.secrets import Held, Known, PathPolicy, SecretDenied, SecretStore, value_of
 
 
 class Versions:
@@ -52,6 +52,12 @@ class Secrets:
 
     def lookup(self, reference: Reference) -> Json:
         return value_of(self.by_reference[reference], reference.key, reference.inside)
+
+    @property
+    def documents(self) -> tuple[Secret, ...]:
+        """Those of Vault, each once."""
+        from_vault = (secret for reference, secret in self.by_reference.items() if not reference.is_cipher)
+        return tuple({id(secret): secret for secret in from_vault}.values())
 
     @property
     def stale(self) -> bool:
@@ -242,6 +248,17 @@ class SecretReader:
         if agreed is not None:
             self._adopted.put(path, agreed)
         return self._store.get(path, (agreed or found).version, self._service)
+
+    def held(self, secrets: Sequence[Secret], announced: Mapping[SecretPath, Known]) -> Held | None:
+        """These documents of Vault, as long as they are held; None where `read` would ask for one of them again."""
+        for secret in secrets:
+            known = announced.get(secret.path) or self._adopted.get(secret.path)
+            if known is not None and known.gone:
+                return None
+        return self._store.held(secrets, self._service)
+
+    def holds(self, held: Held) -> bool:
+        return self._store.holds(held)
 
     def unavailable_since(self) -> str:
         """Since when Vault does not answer (RFC 3339); this moment, if it has just come back."""

@@ -95,10 +95,14 @@ class Metrics:
 
         `route` is a template, never a path.
         """
-        key = (_word(method, METHODS), route, status)
-        durations, total = self._children.get(key) or self._request_children(key)
+        durations, total = self.request_series(method, route, status)
         durations.observe(seconds)
         total.inc()
+
+    def request_series(self, method: str, route: str, status: int) -> tuple[Histogram, Counter]:
+        """What `observe_request` feeds, for who comes again and again with the same."""
+        key = (_word(method, METHODS), route, status)
+        return self._children.get(key) or self._request_children(key)
 
     def _request_children(self, key: tuple[str, str, int]) -> tuple[Histogram, Counter]:
         if self._requests is None:

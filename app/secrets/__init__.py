@@ -12,7 +12,7 @@ from app.secrets.cipher import DEFAULT_KEY, Cipher, KeyRing, Undecipherable, ali
 from app.secrets.credentials import Auth, JwtRole
 from app.secrets.policy import PathPolicy
 from app.secrets.rotation import RotationFailed, rotate
-from app.secrets.store import SecretStore
+from app.secrets.store import Held, SecretStore
 from app.secrets.transit import Transit
 from app.secrets.transport import Endpoint
 from app.secrets.vault import VaultSecretBackend
@@ -25,6 +25,7 @@ __all__ = [
     "Breaker",
     "Cipher",
     "Endpoint",
+    "Held",
     "JwtRole",
     "KeyRing",
     "Known",
