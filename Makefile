@@ -53,8 +53,9 @@ lint: venv  ## format, lint, types, import direction
 
 check: lint test  ## lint and the whole suite
 
-bench: venv  ## what a stream costs and how fast a change reaches ten thousand; minutes, on a quiet machine
-	@$(BIN)/python -m bench
+bench: venv  ## all measurements as one table and as pictures in bench/results (BENCHES="sizes vault" takes some); ten minutes
+	-@sh devstack/packages.sh bench
+	@$(BIN)/python -m bench $(BENCHES)
 
 site: venv  ## docs/ as a site in .run/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
@@ -65,8 +66,8 @@ coverage: venv programs  ## the suite with coverage of lines and branches (slowe
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage html --quiet && $(BIN)/python -m coverage report --skip-covered --sort=cover
 
-audit: venv  ## known holes in what the server is pinned to (asks a service on the network)
-	$(BIN)/uv tool run pip-audit==2.10.1 --requirement requirements.lock --disable-pip --require-hashes
+audit: venv  ## known holes in what the server is pinned to (asks PyPI)
+	@$(BIN)/python -m devstack.audit requirements.lock
 
 release: venv  ## check, build, install in an empty environment and tag: make release VERSION=1.2.3
 	$(BIN)/python -m devstack.release $(VERSION)

@@ -69,7 +69,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
     attempts.install(app, services.attempts)
-    dialect = spring.dialect_of(settings.spring_prefix, settings.repo_url, settings.token_headers)
+    dialect = spring.dialect_of(settings.spring_prefix, services.urls, settings.token_headers)
     spring_shape.install(app, dialect.prefix)
     guard.install(app, services.access, services.tickets, metrics_at, dialect.token_headers)
     app.register_blueprint(config.blueprint(services.engine))
@@ -84,6 +84,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
             services.record,
             services.revoke,
             services.issuers,
+            further=services.urls.keys() - {""},
             patience=20,
         )
     )
@@ -98,6 +99,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
             operating.instances,
             operating.planner,
             services.rollouts,
+            services.withheld,
             services.access,
             services.health,
         )

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.measure import Row, save
-from bench.process import load_average
 from bench.stage import Stage
 from devstack.server import ROOT
 
@@ -42,17 +42,20 @@ class Idle:
 def rows(plan: Plan | None = None, *, keep: bool = True) -> list[Row]:
     plan = plan or Plan()
     empty, whole = (imported(code, plan.imports) for code in ("import asyncio", "import config_client"))
-    found = [Row("client: import", whole, "ms", IMPORT_BOUND, note=f"of which asyncio {empty:g} ms")]
+    found = [Row("client: import", whole, "ms", IMPORT_BOUND, empty, beside="import asyncio")]
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, _stage(Path(directory), plan) as stage:
-        for kind in _KINDS:
-            one, many = (idle(stage, kind, count, plan.seconds) for count in (1, plan.clients))
-            found += [
-                Row(f"client: {kind}, memory of each of {plan.clients}", many.memory, "KB"),
-                Row(f"client: {kind}, wake-ups a minute", one.wakeups, "", note="of a process with one client"),
-                Row(f"client: {kind}, CPU a minute", one.cpu, "ms", note="likewise"),
-            ]
+        idle = _idle(stage, plan)
+    for kind in _KINDS:
+        one, many = (idle[kind, count] for count in (1, plan.clients))
+        bare, bare_many = (idle[f"bare-{kind}", count] for count in (1, plan.clients))
+        name, beside = f"client, {kind}", "a plain connection"
+        found += [
+            Row(f"{name}: memory of each of {plan.clients}", many.memory, "KB", None, bare_many.memory, beside=beside),
+            Row(f"{name}: wake-ups a minute", one.wakeups, "", None, bare.wakeups, beside=beside),
+            Row(f"{name}: CPU a minute of {plan.clients}", many.cpu, "ms", None, bare_many.cpu, beside=beside),
+        ]
     if keep:
-        save("client", found, plan={"clients": plan.clients, "seconds": plan.seconds}, load=load_average())
+        save("client", found, plan=asdict(plan))
     return found
 
 
@@ -60,6 +63,14 @@ def imported(code: str, times: int) -> float:
     """The best of fresh interpreters, in milliseconds: what else the machine does is not the import's doing."""
     timed = f"import time; began = time.perf_counter(); {code}; print(time.perf_counter() - began)"
     return round(min(float(_python("-c", timed)) for _ in range(times)) * 1000, 1)
+
+
+def _idle(stage: Stage, plan: Plan) -> dict[tuple[str, int], Idle]:
+    """The library's clients and plain ones, one and many of them, all at the same time: they do nothing, after all."""
+    cases = [(f"{prefix}{kind}", count) for prefix in ("", "bare-") for kind in _KINDS for count in (1, plan.clients)]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        measured = pool.map(lambda case: idle(stage, case[0], case[1], plan.seconds), cases)
+        return dict(zip(cases, measured, strict=True))
 
 
 def idle(stage: Stage, kind: str, clients: int, seconds: float) -> Idle:
@@ -71,7 +82,7 @@ def idle(stage: Stage, kind: str, clients: int, seconds: float) -> Idle:
 
 
 def _stage(directory: Path, plan: Plan) -> Stage:
-    return Stage(directory, topics=1, streams=2 * plan.clients + 50)
+    return Stage(directory, topics=1, streams=6 * plan.clients + 50)
 
 
 def _python(*arguments: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.floor import Floor
 from bench.load import Arrivals, Load
-from bench.measure import Spread, median, spread
+from bench.measure import Spread, curve, median, spread
 from bench.process import load_average, pss_kb
 from bench.stage import Stage
 from bench.wire import FLOOR, Opening
@@ -40,7 +40,8 @@ class Found:
     """Medians over the rounds. `told`, `floor`: since the first client had it; `hook`: since the webhook was called.
 
     Memory is growth of proportional set size per connection, in KB: `opened` before the first change, `used` after the
-    last. `load` is the machine's load average before and after.
+    last. `load` is the machine's load average before and after; `curves` are the seconds by which each hundredth was
+    told, since the first, in the round in the middle: of the server, and of the floor.
     """
 
     told: Spread
@@ -51,8 +52,11 @@ class Found:
     floor_kb: float
     bytes_each: int
     opened_per_second: float
+    floor_per_second: float
     install_seconds: float
     load: tuple[float, float]
+    curves: tuple[list[float], list[float]]
+    floor_rounds: list[float]
     rounds: list[dict[str, object]] = field(default_factory=list)
 
 
@@ -66,13 +70,14 @@ def measure(directory: Path, plan: Plan) -> Found:
         Load(floor.port) as others,
     ):
         idle, idle_floor = _memory(stage), pss_kb(floor.pid)
-        others.open([FLOOR] * plan.streams, timeout=_PATIENCE)
+        bare_seconds = others.open([FLOOR] * plan.streams, timeout=_PATIENCE)
         floor_kb = (pss_kb(floor.pid) - idle_floor) / plan.streams
         seconds = load.open(stage.openings(plan.streams, plan.kind), timeout=_PATIENCE)
         time.sleep(plan.settle)
         opened = _memory(stage)
         rounds = [_round(stage, load, floor, others, plan, number) for number in range(plan.rounds)]
         used = _memory(stage)
+    middle = sorted(rounds, key=lambda each: each.told.p99)[len(rounds) // 2]
     return Found(
         told=median([each.told for each in rounds]),
         hook=median([each.hook for each in rounds]),
@@ -82,8 +87,11 @@ def measure(directory: Path, plan: Plan) -> Found:
         floor_kb=round(floor_kb, 1),
         bytes_each=rounds[-1].size,
         opened_per_second=round(plan.streams / seconds),
+        floor_per_second=round(plan.streams / bare_seconds),
         install_seconds=sorted(each.install for each in rounds)[len(rounds) // 2],
         load=(before, load_average()),
+        curves=(middle.curve, middle.bare_curve),
+        floor_rounds=[each.floor.p99 for each in rounds],
         rounds=[asdict(each) for each in rounds],
     )
 
@@ -97,6 +105,8 @@ class _Round:
     floor: Spread
     size: int
     install: float
+    curve: list[float]
+    bare_curve: list[float]
 
 
 def _round(stage: Stage, load: Load, floor: Floor, others: Load, plan: Plan, number: int) -> _Round:
@@ -115,6 +125,8 @@ def _round(stage: Stage, load: Load, floor: Floor, others: Load, plan: Plan, num
         spread(bare.times, bare.times[0]),
         arrived.size,
         stage.install_seconds(),
+        curve(arrived.times, arrived.times[0]),
+        curve(bare.times, bare.times[0]),
     )
 
 

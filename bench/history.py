@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 
-from bench.measure import Row, save, written
-from bench.process import load_average
-from devstack.issuer import LocalIssuer
+from bench.imported import Imported, file_of, head_of
+from bench.measure import Row, save
+from bench.stage import Served
+from devstack.origin import git
 from devstack.server import Server
 
 COMMITS, FILES, SERVICES = 5_000, 30_000, 500
@@ -24,8 +24,9 @@ COMMITS, FILES, SERVICES = 5_000, 30_000, 500
 BOUND = 0.150
 _ENVS = ("prod", "staging")
 _PAGES = 40
-_PATIENCE = 900.0
-_BEGAN = 1_700_000_000
+_PATIENCE = 120.0
+#: Targets that Git is asked for too.
+_WALKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,63 +46,69 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Seconds: each target's first page, the same again, and until the history was kept. `shown`: commits on a page."""
+    """Seconds: each target's first page, the same again, and until the history was kept. `shown`: commits on a page.
+
+    `walks`: Git alone, asked for the same commits of some of the targets; `listing`: for the paths of all commits.
+    """
 
     first: list[float]
     again: list[float]
     kept_after: float
     shown: list[int]
+    walks: list[float]
+    listing: float
 
 
 def rows(plan: Plan | None = None, *, keep: bool = True) -> list[Row]:
     plan = plan or Plan()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         found = measure(Path(directory), plan)
-    name = f"{plan.commits} commits, {plan.files} files"
+    name = f"history, {plan.commits} commits, {plan.files} files"
+    walk, beside = round(statistics.median(found.walks), 4), "git log for the same files"
     table = [
-        Row(f"{name}: first page of a target, slowest of {plan.pages}", max(found.first), "s", BOUND),
-        Row(f"{name}: the same again", max(found.again), "s", BOUND),
-        Row(f"{name}: history kept after", found.kept_after, "s", note=f"load {load_average():g}"),
+        Row(f"{name}: first page, slowest of {plan.pages}", max(found.first), "s", BOUND, walk, beside=beside),
+        Row(f"{name}: the same again", max(found.again), "s", BOUND, walk, beside=beside),
+        Row(f"{name}: kept after", found.kept_after, "s", floor=found.listing, beside="git log of all, with paths"),
     ]
     if keep:
-        save("history", table, first=found.first, again=found.again, shown=found.shown)
+        save("history", table, found=asdict(found))
     return table
 
 
 def measure(directory: Path, plan: Plan) -> Found:
     """Ask a server of one worker, when it has kept the history, for targets that it has never served."""
-    with staged(directory, plan, scope="config:view") as (server, client):
+    with staged(directory, plan, scope="config:view") as (server, client, origin):
         kept_after = _wait_until_kept(server)
-        targets = [f"{service_name(number)}/prod" for number in range(plan.pages)]
-        pages = [_page(client, target) for target in targets]
-        again = [_page(client, target)[0] for target in targets]
-        return Found([seconds for seconds, _ in pages], again, kept_after, [shown for _, shown in pages])
+        services = [service_name(number) for number in range(plan.pages)]
+        pages = [_page(client, f"{service}/prod") for service in services]
+        again = [_page(client, f"{service}/prod")[0] for service in services]
+        walks = [_git_log(origin, "--max-count=20", "--", *_files(service)) for service in services[:_WALKS]]
+        listing = _git_log(origin, "-r", "--raw", "--no-renames")
+        return Found([seconds for seconds, _ in pages], again, kept_after, [n for _, n in pages], walks, listing)
+
+
+def _files(service: str) -> list[str]:
+    names = [f"{service}-prod.yml", f"{service}.yml", f"{service}.properties"]
+    return ["application.yml", *(f"services/{service}/{name}" for name in names)]
+
+
+def _git_log(origin: Imported, *arguments: str) -> float:
+    began = time.perf_counter()
+    git(origin.path, "log", "--first-parent", "--format=%H", *arguments)
+    return round(time.perf_counter() - began, 4)
 
 
 @contextmanager
-def staged(directory: Path, plan: Plan, *, scope: str, **settings: str) -> Iterator[tuple[Server, httpx.Client]]:
-    """A server of one worker over such a repository, and a client whose token is known there."""
-    origin = directory / "origin.git"
-    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(origin)], check=True)  # noqa: S603, S607 - our own
-    _import(origin, plan)
-    with ExitStack() as closing:
-        issuer = closing.enter_context(LocalIssuer())
-        common = {
-            "REPO_URL": str(origin),
-            "ENVS": ",".join(_ENVS),
-            "SEARCH_PATHS": "/,services/{service}",
-            "JWT_ISSUER": issuer.url,
-            "JWT_AUDIENCE": issuer.audience,
-            "JWT_JWKS_URL": issuer.jwks_url,
-            "POLL_SECONDS": "3600",
-        }
-        server = Server(directory / "server", {**common, **settings})
-        closing.callback(server.close)
-        server.start()
-        headers = {"Authorization": f"Bearer {issuer.token(scope=scope)}"}
-        client = closing.enter_context(httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60))
-        client.get("/v1/admin/status").raise_for_status()  # the token, the connection
-        yield server, client
+def staged(directory: Path, plan: Plan, *, scope: str) -> Iterator[tuple[Server, httpx.Client, Imported]]:
+    """A server of one worker over such a repository, a client whose token is known there, and the repository."""
+    origin = Imported(directory / "origin.git")
+    origin.add(_commits(plan))
+    settings = {"ENVS": ",".join(_ENVS), "SEARCH_PATHS": "/,services/{service}"}
+    with Served(directory, origin.url, settings, streams=100) as served:
+        headers = {"Authorization": f"Bearer {served.issuer.token(scope=scope)}"}
+        with httpx.Client(base_url=served.server.url, headers=headers, trust_env=False, timeout=60) as client:
+            client.get("/v1/admin/status").raise_for_status()  # the token, the connection
+            yield served.server, client, origin
 
 
 def _page(client: httpx.Client, target: str) -> tuple[float, int]:
@@ -123,51 +130,26 @@ def _wait_until_kept(server: Server) -> float:
     return round(time.monotonic() - began, 1)
 
 
-def _import(origin: Path, plan: Plan) -> None:
-    """By git fast-import: a working copy would take an hour."""
-    with subprocess.Popen(["git", "-C", str(origin), "fast-import", "--quiet"], stdin=subprocess.PIPE) as process:  # noqa: S603, S607 - our own
-        if process.stdin is None:
-            raise RuntimeError("a process without a pipe")
-        for piece in _commits(plan):
-            process.stdin.write(piece.encode())
-        process.stdin.close()
-        if process.wait() != 0:
-            raise RuntimeError("git fast-import has failed")
-
-
 def _commits(plan: Plan) -> Iterator[str]:
     dice = random.Random(plan.seed)  # noqa: S311 - which services change, the same in every run
-    yield from _commit(0)
-    yield _file("application.yml", "limit: 0\nlog: info\n")
+    yield from head_of(0)
+    yield file_of("application.yml", "limit: 0\nlog: info\n")
     for number in range(plan.services):
         folder = f"services/{service_name(number)}"
-        yield _file(f"{folder}/{service_name(number)}.yml", f"limit: 5\nown: {number}\npool: 0\n")
-        yield _file(f"{folder}/{service_name(number)}.properties", "threads=4\n")
+        yield file_of(f"{folder}/{service_name(number)}.yml", f"limit: 5\nown: {number}\npool: 0\n")
+        yield file_of(f"{folder}/{service_name(number)}.properties", "threads=4\n")
         for env in _ENVS:
-            yield _file(f"{folder}/{service_name(number)}-{env}.yml", f"host: {env}.example.org\n")
+            yield file_of(f"{folder}/{service_name(number)}-{env}.yml", f"host: {env}.example.org\n")
     for number in range(plan.files - 4 * plan.services):
-        yield _file(f"others/{number // 100:04}/{number % 100:02}.txt", f"{number}\n")
+        yield file_of(f"others/{number // 100:04}/{number % 100:02}.txt", f"{number}\n")
     for commit in range(1, plan.commits):
-        yield from _commit(commit)
+        yield from head_of(commit)
         for chosen in {dice.randrange(plan.services), *([commit % plan.pages] if commit % 7 == 0 else [])}:
             path = f"services/{service_name(chosen)}/{service_name(chosen)}.yml"
-            yield _file(path, f"limit: 5\nown: {chosen}\npool: {commit}\n")
+            yield file_of(path, f"limit: 5\nown: {chosen}\npool: {commit}\n")
         if commit % 50 == 0:
-            yield _file("application.yml", f"limit: {commit}\nlog: info\n")
-
-
-def _commit(number: int) -> Iterator[str]:
-    who = f"Ada <ada@example.org> {_BEGAN + 60 * number} +0000"
-    yield f"commit refs/heads/main\nauthor {who}\ncommitter {who}\ndata {len(str(number))}\n{number}\n"
-
-
-def _file(path: str, text: str) -> str:
-    return f"M 100644 inline {path}\ndata {len(text)}\n{text}\n"
+            yield file_of("application.yml", f"limit: {commit}\nlog: info\n")
 
 
 def service_name(number: int) -> str:
     return f"service{number:05}"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(written(rows()) + "\n")

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection as Pipe
 from types import TracebackType
 from typing import Self, cast
 
-from bench.wire import CUTS, END_OF_HEAD, Cut, Opening
+from bench.wire import CUTS, END_OF_HEAD, REPLIES, Cut, Opening
 
 #: Handshakes under way at a time. More would measure the listen queue.
 WINDOW = 64
@@ -56,16 +56,16 @@ class Load:
         theirs.close()
 
     def open(self, openings: Sequence[Opening], *, timeout: float) -> float:
-        """Open them all beside those that are open; the seconds until each has had its first `sync`."""
+        """Open them all beside those that are open; the seconds until each is ready."""
         return cast("float", self._ask(("open", list(openings), timeout), timeout + 10))
 
     def expect(self, marker: str) -> None:
         """From now on, note for each connection when the first message with this text has fully arrived."""
         self._ask(("expect", marker.encode()), 10)
 
-    def arrivals(self, *, timeout: float) -> Arrivals:
-        """Wait until each connection has it, at most `timeout` seconds."""
-        answer = self._ask(("arrivals", timeout), timeout + 10)
+    def arrivals(self, *, timeout: float, count: int | None = None) -> Arrivals:
+        """Wait until each connection has it (or `count` of them have), at most `timeout` seconds."""
+        answer = self._ask(("arrivals", timeout, count), timeout + 10)
         assert isinstance(answer, Arrivals)
         return answer
 
@@ -158,13 +158,14 @@ class _Clients:
             stream.waiting, stream.arrived, stream.size = True, 0.0, 0
         return True
 
-    def do_arrivals(self, timeout: float) -> Arrivals:
+    def do_arrivals(self, timeout: float, count: int | None) -> Arrivals:
         until = time.monotonic() + timeout
-        while self._missing and time.monotonic() < until:
+        left = 0 if count is None else len(self._streams) - count
+        while self._missing > left and time.monotonic() < until:
             self._look(0.05)
         times = sorted(stream.arrived for stream in self._streams.values() if stream.arrived)
         sample = next(iter(self._streams.values()), None)
-        return Arrivals(times, sample.size if sample else 0, self._lost + self._missing)
+        return Arrivals(times, sample.size if sample else 0, self._lost + max(self._missing - left, 0))
 
     def do_drop(self, abruptly: bool) -> bool:
         for descriptor, stream in list(self._streams.items()):
@@ -216,8 +217,11 @@ class _Clients:
             stream.arrived = time.monotonic()
             stream.waiting = False
             self._missing -= 1
+        reply = REPLIES.get(stream.opening.kind)
+        if reply is not None:
+            stream.sock.sendall(b"".join(map(reply, messages)))
         if not stream.ready and messages:
-            stream.ready = any(b'"type":"sync"' in message for message in messages)
+            stream.ready = any(stream.opening.ready in message for message in messages)
 
     def _cut(self, stream: _Stream, data: bytes) -> tuple[list[bytes], bytes]:
         if not stream.in_head:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 from bench.fanout import Found, Plan, measure
-from bench.measure import Row, save, written
+from bench.measure import Row, save
+from bench.noise import unsteady
 from bench.wire import events, websocket
 
 STREAMS = 10_000
@@ -27,16 +27,13 @@ def rows(transport: str, streams: int = STREAMS) -> list[Row]:
     return table
 
 
-def main(transport: str) -> None:
-    sys.stdout.write(written(rows(transport)) + "\n")
-
-
 def _table(transport: str, streams: int, found: Found) -> list[Row]:
-    name = f"{streams} {transport}"
-    noise = f"load {found.load[0]:g} to {found.load[1]:g}"
+    name, noise, beside = f"{streams} {transport}", unsteady(found.floor_rounds), "bare sockets"
+    memory, bound, bare = max(found.opened, found.used), MEMORY_BOUNDS[transport], found.floor.p99
+    note = f"installing took {found.install_seconds:g} s"
     return [
-        Row(f"{name}: memory each", max(found.opened, found.used), "KB", MEMORY_BOUNDS[transport], found.floor_kb),
-        Row(f"{name}: all told, p99", found.told.p99, "s", TOLD_BOUND, found.floor.p99, noise),
-        Row(f"{name}: from webhook, p99", found.hook.p99, "s", note=f"installing took {found.install_seconds:g} s"),
-        Row(f"{name}: opened per second", found.opened_per_second, "/s"),
+        Row(f"{name}: memory each", memory, "KB", bound, found.floor_kb, beside=beside),
+        Row(f"{name}: all told, p99", found.told.p99, "s", TOLD_BOUND, bare, beside=beside, noise=noise),
+        Row(f"{name}: from webhook, p99", found.hook.p99, "s", None, bare, note, beside=beside),
+        Row(f"{name}: opened", found.opened_per_second, "/s", None, found.floor_per_second, beside=beside),
     ]

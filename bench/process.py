@@ -33,6 +33,14 @@ def load_average() -> float:
     return round(os.getloadavg()[0], 2)
 
 
+def rss_mb(pid: int) -> float:
+    """Resident set size in MB, what is shared with other processes included."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"/proc/{pid}/status tells no VmRSS")
+    return round(int(found[1]) / 1024, 1)
+
+
 def pin(pid: int, core: int) -> None:
     """Let the process (its first thread, and what begins later) run on one core, where there are two to tell apart."""
     if (os.cpu_count() or 1) > 1:

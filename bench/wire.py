@@ -17,21 +17,28 @@ END_OF_HEAD = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """One connection to make. `request` is sent first (empty: nothing), `subscribe` after the answer to it."""
+    """One connection to make. `request` is sent first (empty: nothing), `subscribe` after the answer to it.
+
+    It is open when the first message with `ready` in it has arrived.
+    """
 
     kind: str
     request: bytes
     subscribe: bytes = b""
+    ready: bytes = b'"type":"sync"'
+
+
+def upgrade(path: str, *headers: str) -> bytes:
+    """A request for a WebSocket (RFC 6455, section 4.1), always with the same key."""
+    fixed = ("Host: bench", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+    lines = (*fixed, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *headers)
+    return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
 def websocket(token: str, topic: str, instance: str) -> Opening:
-    head = (
-        "GET /v1/stream HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        f"Sec-WebSocket-Protocol: cfg.v1\r\nAuthorization: Bearer {token}\r\n\r\n"
-    )
+    head = upgrade("/v1/stream", "Sec-WebSocket-Protocol: cfg.v1", f"Authorization: Bearer {token}")
     command = {"type": "subscribe", "topics": [{"name": topic}], "client": {"instance": instance, "version": "1"}}
-    return Opening("websocket", head.encode(), masked(json.dumps(command).encode()))
+    return Opening("websocket", head, masked(json.dumps(command).encode()))
 
 
 def events(token: str, topic: str, instance: str) -> Opening:
@@ -85,4 +92,26 @@ def cut_events(data: bytes) -> tuple[list[bytes], bytes]:
     return found, rest
 
 
-CUTS: Mapping[str, Cut] = {"websocket": cut_frames, "floor": cut_frames, "sse": cut_events}
+def cut_lines(data: bytes) -> tuple[list[bytes], bytes]:
+    """The whole lines, of JSON say, and what is left of the last. The marks of chunks between them are lines too."""
+    *found, rest = data.split(b"\n")
+    return found, rest
+
+
+def answer_call(message: bytes) -> bytes:
+    """What a client of fastapi_websocket_rpc says to a call, such as `notify`, for which its server waits."""
+    call = json.loads(message).get("request") if message.startswith(b'{"request"') else None
+    if not call:
+        return b""
+    return masked(json.dumps({"response": {"result": None, "result_type": None, "call_id": call["call_id"]}}).encode())
+
+
+CUTS: Mapping[str, Cut] = {
+    "websocket": cut_frames,
+    "calls": cut_frames,
+    "floor": cut_frames,
+    "sse": cut_events,
+    "lines": cut_lines,
+}
+#: What is said to a message, for kinds whose server waits for it.
+REPLIES: Mapping[str, Callable[[bytes], bytes]] = {"calls": answer_call}

@@ -36,16 +36,26 @@ class Bao:
     """A server of one's own, seen as its operator sees it. `root` is an hvac client with the root token.
 
     `directory` takes its log, and with `tls` its certificates: `ca_file` is the PEM bundle that verifies it, None when
-    it speaks plain HTTP. Nothing it holds survives its end.
+    it speaks plain HTTP. `audit_log` is the file that it notes each request in (JSON lines), if it shall. Nothing it
+    holds survives its end.
     """
 
-    def __init__(self, directory: Path, *, port: int = 0, root_token: str = ROOT_TOKEN, tls: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int = 0,
+        root_token: str = ROOT_TOKEN,
+        tls: bool = False,
+        audit_log: Path | None = None,
+    ) -> None:
         """`port` 0 takes any free one."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._log = directory / "log"
         self._port = port or free_port()
         self._root_token = root_token
+        self._audit_log = audit_log
         self._process: subprocess.Popen[bytes] | None = None
         self.address = f"{'https' if tls else 'http'}://127.0.0.1:{self._port}"
         self.ca_file = str(directory / "vault-ca.pem") if tls else None
@@ -57,6 +67,8 @@ class Bao:
         command += [f"-dev-listen-address=127.0.0.1:{self._port}"]
         if self.ca_file:
             command += ["-dev-tls", f"-dev-tls-cert-dir={self._directory}"]
+        if self._audit_log:
+            command.append(f"-config={self._audited()}")
         env = {"HOME": str(self._directory), "PATH": os.environ["PATH"]}
         self._process = launch(command, self._log, cwd=self._directory, env=env)
         wait_ready("OpenBao", self._answers, self._process, self._log, timeout=20)
@@ -125,6 +137,12 @@ class Bao:
         """Destroy versions of a KV v2 document for good."""
         self.root.secrets.kv.v2.destroy_secret_versions(path, list(versions), mount_point="secret")
 
+    def _audited(self) -> Path:
+        """The file that turns the audit log on: it cannot be turned on over the API."""
+        file = self._directory / "audit.hcl"
+        file.write_text(f'audit "file" "requests" {{\n  options {{ file_path = "{self._audit_log}" }}\n}}\n')
+        return file
+
     def _answers(self) -> bool:
         with contextlib.suppress(requests.ConnectionError, OSError, hvac.exceptions.VaultError, TypeError):
             # A dev server mounts `secret` after it has begun to answer.
@@ -133,12 +151,15 @@ class Bao:
 
 
 @contextlib.contextmanager
-def running_bao(*, tls: bool = False) -> Iterator[Bao]:
+def running_bao(*, tls: bool = False, audit_log: Path | None = None) -> Iterator[Bao]:
     """Start a server of one's own, set up as the tests need it; it is killed at the end.
 
-    `tls`: with a certificate of its own authority, as `ca_file` tells.
+    `tls`: with a certificate of its own authority, as `ca_file` tells. `audit_log`: see Bao.
     """
-    with tempfile.TemporaryDirectory() as directory, contextlib.closing(Bao(Path(directory), tls=tls)) as bao:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        contextlib.closing(Bao(Path(directory), tls=tls, audit_log=audit_log)) as bao,
+    ):
         bao.start()
         bao.root.sys.enable_secrets_engine("kv", path="kv1", options={"version": "1"})
         bao.root.sys.enable_auth_method("approle")

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Sees to what pip cannot bring: sh devstack/packages.sh [tests]. Without a word: git, and a Python that can make virtual
-# environments. With `tests`: the browser, the proxy, Prometheus, the sshd and Node, which only the tests drive. Installs
-# the Debian packages that are missing when it is root and apt-get is there; else says what to install. Silent when
-# nothing is missing.
+# Sees to what pip cannot bring: sh devstack/packages.sh [tests|bench]. Without a word: git, and a Python that can make virtual
+# environments. With `tests`: the browser, the proxy, Prometheus, the sshd and Node, which only the tests drive. With
+# `bench`: the load generator, and what the server is measured beside. Installs the Debian packages that are missing when
+# it is root and apt-get is there; else says what to install. Silent when nothing is missing.
 set -eu
 
 missing=
@@ -16,6 +16,12 @@ tests)
     command -v sshd > /dev/null || missing="$missing openssh-server"
     command -v ssh-keygen > /dev/null || missing="$missing openssh-client"
     these="a Chromium, an nginx, a Prometheus, an sshd, a node, an npm and ssh-keygen, for the tests"
+    ;;
+bench)
+    command -v wrk > /dev/null || missing="$missing wrk"
+    command -v etcd > /dev/null || missing="$missing etcd-server"
+    command -v nginx > /dev/null || missing="$missing nginx"
+    these="wrk, an etcd and an nginx, for the measurements"
     ;;
 *)
     command -v git > /dev/null || missing="$missing git"
@@ -34,11 +40,11 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
         cat "$log" >&2
         exit 1
     fi
-    for package in nginx prometheus openssh-server; do
+    for package in nginx prometheus openssh-server etcd-server; do
         service=${package#open}
         service=${service%-server}
         case $missing in *$package*)
-            # Debian makes a service of it; the tests want the program alone.
+            # Debian makes a service of it; we want the program alone.
             { update-rc.d $service disable && invoke-rc.d $service stop; } > "$log" 2>&1 || true
             ;;
         esac

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from app.cache import LocalCache
 from app.engine.answer import Answer, Lasting, Reader, ReadRequest, entity_tag, media_type, write
 from app.engine.files import FileAnswer, PlainFiles
+from app.engine.placement import Locates
 from app.engine.resolver import Resolution, Resolver
-from app.engine.targets import Targets
 from app.engine.world import Head, World
 from app.errors import (
     Behind,
@@ -23,7 +23,7 @@ from app.errors import (
     UnknownTarget,
     Unprocessable,
 )
-from app.model import COMMIT, SecretPath, Stale, StaleReason, Target
+from app.model import COMMIT, SecretPath, Stale, StaleReason, Target, parts_of
 from app.notify import ConfigChangeNotifier, Rev, Subscriber
 
 HINT_SECONDS = 1.0
@@ -70,7 +70,7 @@ class ConfigEngine:
 
     def __init__(
         self,
-        targets: Targets,
+        targets: Locates,
         resolver: Resolver,
         files: PlainFiles,
         notifier: ConfigChangeNotifier,
@@ -212,7 +212,7 @@ class ConfigEngine:
         resolution = self._resolver.resolve(world, head, target, protected=protected)
         if not self._accept_empty and not self._resolver.is_own(resolution):
             raise UnknownTarget("nothing configures this service")
-        stale = (*resolution.stale, *world.stale, *self._resolver.vault_stale(resolution))
+        stale = (*resolution.stale, *world.stale_of(target.label), *self._resolver.vault_stale(resolution))
         current = Current(resolution, stale, rewritten=head.rewritten)
         if self.notifier.is_unread(target) and world is self._world:
             self.notifier.refer(target, current.secrets)
@@ -229,11 +229,11 @@ class ConfigEngine:
         instances only.
         """
         known = {*self._resolver.served(), *self._also_served(), *self.notifier.targets()}
-        return {
-            each
-            for each in known
-            if not (each.is_candidate or COMMIT.fullmatch(each.label)) and len(each.services) == 1
-        }
+        return {each for each in known if not (each.is_candidate or _is_of_a_commit(each)) and len(each.services) == 1}
+
+    def further_labels(self) -> set[str]:
+        """Those of further repositories that this worker has served, as far as it remembers."""
+        return {each.label for each in self._resolver.served() if each.is_further}
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         return self._resolver.inputs(target)
@@ -334,3 +334,7 @@ class ConfigEngine:
         with self._swapped:
             self._world = world
             self._swapped.notify_all()
+
+
+def _is_of_a_commit(target: Target) -> bool:
+    return any(COMMIT.fullmatch(label) for _, label in parts_of(target.label))

@@ -124,6 +124,10 @@ class Metrics:
     def set_last_fetch(self, timestamp: float) -> None:
         self.families.last_fetch.set(timestamp)
 
+    def set_further_fetched(self, repository: str, timestamp: float) -> None:
+        """`repository` is one that the server's settings name."""
+        self.families.further_last_fetch.labels(repository).set(timestamp)
+
     def observe_resolve(self, seconds: float) -> None:
         self.families.resolve_seconds.observe(seconds)
 
@@ -174,13 +178,16 @@ class Metrics:
             self.count_pushed(op, frames)
 
     def observe_push(self, seconds: float) -> None:
-        """From a revision installed to the last of its subscribers served."""
+        """From a revision found to the last of its subscribers told."""
         self.families.push_seconds.observe(seconds)
 
     # -- state
 
     def set_held_back(self, targets: int) -> None:
         self.families.held_back.set(targets)
+
+    def set_withheld(self, labels: int) -> None:
+        self.families.withheld.set(labels)
 
     def set_stale(self, reason: str, *, stale: bool) -> None:
         """Whether anything is served stale for one of STALE_REASONS."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import churn, client, history, planning, reads
+from bench import churn, client, history, planning, reads, sizes, vault
 from bench.fanout import Plan, measure
-from bench.measure import Row, spread, written
-from bench.wire import cut_events, cut_frames, events, text_frame, websocket
+from bench.measure import spread
+from bench.wire import answer_call, cut_events, cut_frames, cut_lines, events, text_frame, websocket
 
 KINDS = {"websocket": websocket, "sse": events}
 #: KB per stream, the caches of ten topics included.
@@ -47,11 +47,11 @@ def test_the_first_page_of_a_history_comes_from_what_is_kept(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_an_idle_client_costs_little_and_its_import_less() -> None:
-    found = {row.name.partition(": ")[2]: row.value for row in client.rows(client.Plan(2, 3, 1.5), keep=False)}
-    assert found["import"] < 10 * client.IMPORT_BOUND
+    found = {row.name: row.value for row in client.rows(client.Plan(2, 3, 1.5), keep=False)}
+    assert found["client: import"] < 10 * client.IMPORT_BOUND
     for kind in ("asyncio", "threads"):
-        assert 0 < found[f"{kind}, memory of each of 3"] < 5000
-        assert found[f"{kind}, wake-ups a minute"] < 1000
+        assert 0 < found[f"client, {kind}: memory of each of 3"] < 5000
+        assert found[f"client, {kind}: wake-ups a minute"] < 1000
 
 
 @pytest.mark.slow
@@ -59,6 +59,22 @@ def test_a_plan_looks_at_what_it_touches(tmp_path: Path) -> None:
     found = planning.measure(tmp_path, history.Plan(commits=2, files=500, services=50), rounds=3)
     assert found.targets == 100
     assert max(found.one) < GROSS_RATIO * planning.ONE_BOUND
+
+
+@pytest.mark.slow
+def test_what_follows_a_small_repository_is_woken_soon(tmp_path: Path) -> None:
+    plan = sizes.Plan(targets=8, reads=3, commits=2, shared=1, starts=0)
+    found = sizes.measure(tmp_path, 100, plan)
+    assert max(found.read) < GROSS_RATIO * sizes.READ_BOUND
+    assert 0 < max(found.commit) < GROSS_RATIO * sizes.COMMIT_BOUND
+
+
+@pytest.mark.slow
+def test_vault_is_asked_for_each_secret_once(tmp_path: Path) -> None:
+    found = vault.measure(tmp_path, 3, 4)
+    assert found.distinct == 10, "three of its own for each target, and one for all"
+    assert (found.cold.documents, found.warm.documents) == (found.distinct, 0)
+    assert found.rotated.documents == found.changed == 4
 
 
 @pytest.mark.slow
@@ -84,9 +100,16 @@ def test_a_spread_is_told_from_its_beginning() -> None:
     assert (told.p50, told.p99, told.last) == (0.5, 0.99, 0.99)
 
 
-def test_the_table_says_what_was_missed_and_by_how_much() -> None:
-    missed, kept = Row("slow", 0.9, "s", 0.4, 0.3), Row("small", 20, "KB", 24)
-    text = written([missed, kept])
-    assert "3x" in text.splitlines()[1]
-    assert "MISSED" in text.splitlines()[1]
-    assert "kept" in text.splitlines()[2]
+def test_lines_are_cut_and_calls_are_answered_by_their_id() -> None:
+    assert cut_lines(b'{"created":true}\n5\r\n{"ev') == ([b'{"created":true}', b"5\r"], b'{"ev')
+    ((answer,), rest) = cut_masked(answer_call(b'{"request": {"method": "notify", "call_id": "7"}}'))
+    assert b'"call_id": "7"' in answer
+    assert rest == b""
+    assert answer_call(b'{"response": {}}') == b""
+    assert answer_call(b"{\xe5\x00") == b"", "a ping's four bytes may begin like anything"
+
+
+def cut_masked(data: bytes) -> tuple[list[bytes], bytes]:
+    """Of our own frames, whose mask is zero."""
+    size = data[1] & 0x7F
+    return [data[6 : 6 + size]], data[6 + size :]
