@@ -118,6 +118,7 @@ def counting_requests(serving: Serving) -> Iterator[dict[str, float]]:
 
 def _counted(text: bytes) -> dict[str, float]:
     """Without the sums and buckets of durations, which differ by what a request takes."""
-    lines = [line.rpartition(" ") for line in text.decode().splitlines() if line.startswith("config_server_")]
+    kinds = ("config_server_http_request", "config_server_denials")  # others count what threads do meanwhile
+    lines = [line.rpartition(" ") for line in text.decode().splitlines() if line.startswith(kinds)]
     times = ("_sum", "_bucket", "_created")
     return {name: float(value) for name, _, value in lines if not name.partition("{")[0].endswith(times)}
