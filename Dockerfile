@@ -12,13 +12,14 @@ RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --require-hashes --requirement /build/requirements.lock \
     && python3 -m venv /build/tools \
     && /build/tools/bin/pip install --no-cache-dir cyclonedx-bom==7.5.0 \
-    && /build/tools/bin/cyclonedx-py environment --output-file /opt/venv/sbom.json /opt/venv/bin/python \
-    && /opt/venv/bin/pip uninstall --yes pip setuptools
+    && /opt/venv/bin/pip uninstall --yes pip setuptools \
+    && /build/tools/bin/cyclonedx-py environment --output-file /opt/venv/sbom.json /opt/venv/bin/python
 
 
 FROM debian:bookworm-slim
 
 LABEL org.opencontainers.image.title="config-server" \
+    org.opencontainers.image.version="0.1.0" \
     org.opencontainers.image.description="Central configuration for microservices: Git, Vault, pushed on change" \
     org.opencontainers.image.licenses="Apache-2.0"
 

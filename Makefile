@@ -66,8 +66,8 @@ coverage: venv programs  ## the suite with coverage of lines and branches (slowe
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage html --quiet && $(BIN)/python -m coverage report --skip-covered --sort=cover
 
-audit: venv  ## known holes in what the server is pinned to (asks a service on the network)
-	$(BIN)/uv tool run pip-audit==2.10.1 --requirement requirements.lock --disable-pip --require-hashes
+audit: venv  ## known holes in what the server is pinned to (asks PyPI)
+	@$(BIN)/python -m devstack.audit requirements.lock
 
 release: venv  ## check, build, install in an empty environment and tag: make release VERSION=1.2.3
 	$(BIN)/python -m devstack.release $(VERSION)

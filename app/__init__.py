@@ -35,6 +35,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
         history,
         hold,
         hooks,
+        hot,
         http,
         overview,
         problems,
@@ -56,16 +57,21 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.url_map.merge_slashes = False  # `//` is 404, not a redirect to another path than was authorised
     app.extensions["config_server"] = services
+    read_lines = http.ReadLines(settings.log_reads_one_of)
+    metrics_at = guard.metrics_at(settings.metrics)
+    app.wsgi_app = hot.HotReads(  # type: ignore[method-assign]
+        app.wsgi_app, services.engine, services.access, services.metrics, read_lines, elsewhere=metrics_at.port
+    )
     if settings.trusted_proxies:
         app.wsgi_app = proxies.TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     problems.install(app)
-    http.install(app, services.audit, services.metrics, log_one_of=settings.log_reads_one_of)
+    http.install(app, services.audit, services.metrics, read_lines)
     flask_metrics.install(app, services.metrics, untimed=stream.ENDPOINTS)
     cors.install(app, frozenset(settings.allowed_origins))
     attempts.install(app, services.attempts)
-    dialect = spring.dialect_of(settings.spring_prefix, settings.repo_url, settings.token_headers)
+    dialect = spring.dialect_of(settings.spring_prefix, services.urls, settings.token_headers)
     spring_shape.install(app, dialect.prefix)
-    guard.install(app, services.access, services.tickets, guard.metrics_at(settings.metrics), dialect.token_headers)
+    guard.install(app, services.access, services.tickets, metrics_at, dialect.token_headers)
     app.register_blueprint(config.blueprint(services.engine))
     app.register_blueprint(history.blueprint(services.engine, operating.history, services.access))
     app.register_blueprint(stream.blueprint(services.streams, services.stream_loop, services.metrics))
@@ -78,6 +84,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
             services.record,
             services.revoke,
             services.issuers,
+            further=services.urls.keys() - {""},
             patience=20,
         )
     )
@@ -92,6 +99,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
             operating.instances,
             operating.planner,
             services.rollouts,
+            services.withheld,
             services.access,
             services.health,
         )

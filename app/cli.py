@@ -13,12 +13,15 @@ from app.doctor import doctor
 from app.errors import SettingsError
 from app.serve import serve
 from app.settings import SECRET_PATHS, TRANSIT_KEYS, Settings
+from app.version import VERSION
 
 if TYPE_CHECKING:  # `check`, which every start of a server runs, must not wait for what it does not use
     from app.audit import Verdict
+    from app.repository import FurtherRepository
 
 
 @click.group()
+@click.version_option(VERSION, prog_name="config-server")
 def main() -> None:
     """Config Server."""
 
@@ -29,7 +32,7 @@ main.add_command(doctor)
 
 @main.command()
 def check() -> None:
-    """Read the settings from the environment, and the files about tokens; say everything that is wrong with them."""
+    """Read the settings from the environment, and the files that they name; say everything that is wrong with them."""
     from app.access import IssuersError, RbacError, load_rbac
     from app.issuer_profiles import issuer_profiles
 
@@ -43,6 +46,7 @@ def check() -> None:
             load_rbac(settings.rbac_file)
     except RbacError as wrong:
         raise click.ClickException(_told("CONFIG_SERVER_RBAC_FILE", wrong.problems)) from wrong
+    _repositories(settings.repositories_file)
 
 
 @main.command()
@@ -63,10 +67,28 @@ def check() -> None:
     default=",".join(TRANSIT_KEYS),
     help="As the setting.",
 )
+@click.option("--encrypt-keys", envvar="CONFIG_SERVER_ENCRYPT_KEYS", default="", help="As the setting.")
 @click.option(
     "--aliases", default="kv", show_default=True, help="The mounts that references may name, comma-separated."
 )
-def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, transit_keys: str, aliases: str) -> None:
+@click.option(
+    "--repositories-file",
+    envvar="CONFIG_SERVER_REPOSITORIES_FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="As the setting: what further repositories answer for is not looked for here.",
+)
+@click.option("--repository", default="", help="DIRECTORY is a checkout of this further repository.")
+def validate(
+    directory: Path,
+    envs: str,
+    search_paths: str,
+    secret_paths: str,
+    transit_keys: str,
+    encrypt_keys: str,
+    aliases: str,
+    repositories_file: Path | None,
+    repository: str,
+) -> None:
     """Validate DIRECTORY, a checkout of a configuration repository, without a server: for its pipeline.
 
     Every known target is put together, its placeholders filled, its schemas applied, its secret references held against
@@ -74,14 +96,24 @@ def validate(directory: Path, envs: str, search_paths: str, secret_paths: str, t
     """
     from app import offline
 
+    repositories = _repositories(repositories_file)
+    paths: Sequence[str] = _listed(search_paths)
+    if repository:
+        found = next((each for each in repositories if each.name == repository), None)
+        if found is None:
+            raise click.ClickException(f"--repository: none of --repositories-file is called {repository}")
+        paths = found.search_paths
     try:
         report = offline.validate(
             directory,
             envs=_listed(envs),
-            search_paths=_listed(search_paths),
+            search_paths=paths,
             secret_paths=_listed(secret_paths),
             aliases=frozenset(_listed(aliases)),
             transit_keys=_listed(transit_keys),
+            encrypt_keys=_listed(encrypt_keys),
+            repositories=repositories,
+            repository=repository,
         )
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -158,6 +190,17 @@ def rotate_secret_id(role: str, token_file: Path | None) -> None:
     except RotationFailed as failed:
         raise click.ClickException(str(failed)) from failed
     click.echo(f"A new secret_id is in place, and has logged in. Destroyed: {done.destroyed}.")
+
+
+def _repositories(file: Path | None) -> tuple[FurtherRepository, ...]:
+    if file is None:
+        return ()
+    from app.repository import RepositoriesError, load_repositories
+
+    try:
+        return load_repositories(file)
+    except RepositoriesError as wrong:
+        raise click.ClickException(_told("CONFIG_SERVER_REPOSITORIES_FILE", wrong.problems)) from wrong
 
 
 def _listed(text: str) -> tuple[str, ...]:

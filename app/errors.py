@@ -154,7 +154,7 @@ class Frozen(ConfigServerError):
 
 
 class NotOffered(ConfigServerError):
-    """This server is not set up for it: it has no credentials to write to the repository."""
+    """This server is not set up for it: it has no credentials to write to the repository, or only reads another one."""
 
 
 class Unavailable(ConfigServerError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -22,6 +22,10 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 LABEL = re.compile(r"(?!.*(\.\.|//|/\.|\.lock(/|$)|@\{))[A-Za-z0-9_][^\x00-\x20\x7f~^:?*\[\\\s]{0,254}(?<![./])")
 #: Between a label and the branch that chosen instances get in its place; in no name of either.
 CANDIDATE = "~"
+#: `NAME:LABEL`, `NAME:COMMIT`, `NAME:PATH`: of a further repository. In no name of a label, nor of a repository.
+OF = ":"
+#: Between those of several repositories that a target is read from together, the strongest first; neither.
+ALSO = "^"
 _INVISIBLE = re.compile(r"[\u0080-\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
@@ -54,9 +58,22 @@ class Target:
         return ",".join(self.envs)
 
     @property
+    def is_further(self) -> bool:
+        """Whether further repositories answer for it; then `label` says which."""
+        return OF in self.label
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """The names of the further repositories that it is read from, the strongest first; none as a rule."""
+        return tuple(name for name, _ in parts_of(self.label)) if self.is_further else ()
+
+    @property
     def asked_label(self) -> str:
-        """The label that a reader has asked for, where an instance gets another branch in its place."""
-        return self.label.partition(CANDIDATE)[0]
+        """The label that a reader has asked for, where an instance gets another branch in its place.
+
+        Of several repositories that of the strongest.
+        """
+        return parts_of(self.label)[0][1] if self.is_further else self.label.partition(CANDIDATE)[0]
 
     @property
     def is_candidate(self) -> bool:
@@ -72,6 +89,25 @@ class Target:
     def topic(self) -> str:
         """`service/env/label`, what a stream subscribes to."""
         return f"{self.service}/{self.env}/{self.asked_label}"
+
+
+def parts_of(text: str) -> tuple[tuple[str, str], ...]:
+    """(repository, label) of each part of a target's label, or (repository, commit) of a head's commit; the repository
+    is "" where no further one is meant."""
+    if OF not in text:
+        return (("", text),)
+    split = (part.partition(OF) for part in text.split(ALSO))
+    return tuple((name, rest) for name, _, rest in split)
+
+
+def together(parts: Iterable[tuple[str, str]]) -> str:
+    """The other way round."""
+    return ALSO.join(f"{name}{OF}{rest}" if name else rest for name, rest in parts)
+
+
+def shown_commit(commit: str) -> str:
+    """A commit as callers know it: its id alone; of several repositories each one's, with commas between."""
+    return ",".join(rest for _, rest in parts_of(commit)) if OF in commit else commit
 
 
 def checked_service(text: str) -> str:
@@ -111,7 +147,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """An entry of a Tree: Git's mode (100644, 100755, 120000 symlink, 160000 submodule) and blob id (40 hex)."""
+    """An entry of a Tree: Git's mode (100644, 100755, 120000 symlink, 160000 submodule) and blob id (40 hex).
+
+    In a tree of further repositories the id is `NAME:ID`, so that it says whom to ask.
+    """
 
     mode: str
     id: str

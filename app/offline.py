@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.cache import NoSharedCache
-from app.effective import Layout
+from app.effective import Layout, matching
 from app.effective.own_files import FREEZE_FILE, TARGETS_FILE, read_freeze, read_targets
 from app.engine import Loader, Schemas
 from app.errors import BadConfiguration
 from app.model import Blob, Effective, Reference, Target, Tree
-from app.repository import BlobTooLarge
-from app.secrets import PathPolicy
+from app.repository import BlobTooLarge, FurtherRepository
+from app.secrets import DEFAULT_KEY, PathPolicy, alias_of
 
 _LABEL = "main"  # of search paths that hold {label}: there is no branch here
 
@@ -63,10 +63,11 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Which paths of secrets, and which keys of the transit engine, a target may refer to."""
+    """Which paths of secrets, and which keys of the transit engine and of the server, a target may refer to."""
 
     paths: PathPolicy
     keys: PathPolicy
+    encrypt_keys: PathPolicy | None
 
 
 def validate(
@@ -77,8 +78,12 @@ def validate(
     secret_paths: Sequence[str],
     aliases: frozenset[str],
     transit_keys: Sequence[str],
+    encrypt_keys: Sequence[str] = (),
+    repositories: Sequence[FurtherRepository] = (),
+    repository: str = "",
 ) -> Report:
-    """Load every target that the folder knows. Raises ValueError for a bad search path or template, OSError."""
+    """Load every target that the folder knows and is read for: the folder is a checkout of the further `repository`, or
+    ("") of the configuration repository. Raises ValueError for a bad search path or template, OSError."""
     folder = Folder(directory)
     schemas = Schemas(folder)
     loader = Loader(
@@ -90,13 +95,20 @@ def validate(
         on_resolved=lambda _seconds: None,
     )
     found: dict[tuple[str, str], list[str]] = {}
-    policies = Policies(PathPolicy(secret_paths), PathPolicy(transit_keys))
-    targets, own = _targets(folder, Layout(search_paths, envs))
+    ours = PathPolicy(encrypt_keys) if encrypt_keys else None
+    policies = Policies(PathPolicy(secret_paths), PathPolicy(transit_keys), ours)
+    known, own = _targets(folder, Layout(search_paths, envs))
+    patterns = {each.name: each.patterns for each in repositories}
+    targets = [each for each in known if _is_read_from(repository, matching(patterns, each.services, each.envs))]
     for target in targets:
         for place, reason in _problems(target, folder.tree, loader, policies, aliases):
             found.setdefault((place, reason), []).append(f"{target.service}/{target.env}")
     broken = [Finding(place, reason, tuple(whom)) for (place, reason), whom in found.items()]
     return Report(len(targets), (*own, *broken))
+
+
+def _is_read_from(repository: str, names: Sequence[str]) -> bool:
+    return repository in names if names else not repository
 
 
 def _targets(folder: Folder, layout: Layout) -> tuple[list[Target], list[Finding]]:
@@ -148,7 +160,9 @@ def _refused(
 
 def _reason(reference: Reference, target: Target, policies: Policies, aliases: frozenset[str]) -> str | None:
     if reference.is_cipher:
-        return None
+        named = replace(reference, path=alias_of(reference.path) or DEFAULT_KEY)
+        allowed = policies.encrypt_keys is None or policies.encrypt_keys.allows(named, target)
+        return None if allowed else "names a key that is not this target's to use"
     if not reference.is_transit and reference.alias not in aliases:
         return "names a mount that there is not"
     policy = policies.keys if reference.is_transit else policies.paths

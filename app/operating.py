@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -16,25 +17,28 @@ from app.changes import Around, Changes, Holds, Intents, Leave, Planner, StagedB
 from app.effective import Layout, Overrides
 from app.engine import (
     ConfigEngine,
+    Histories,
     History,
     Instances,
     Loader,
+    Locates,
     Problems,
+    ReadsTrees,
     Resolver,
     Schemas,
     SecretReader,
     SourceReader,
     Targets,
-    Trees,
     World,
 )
 from app.errors import RepositoryUnavailable, SettingsError
+from app.further import FurtherRepositories
 from app.hooks import Announced, Arrivals
 from app.notices import Moved, Notices, Outbox
 from app.notices.signing import TOLERANCE, key_of
 from app.notify import CursorStore, Presence
 from app.observability import Metrics
-from app.repository import GitConfigBackend, GitCredentials, GitWriter
+from app.repository import FurtherRepository, GitConfigBackend, GitCredentials, GitWriter
 from app.server_key import derive
 from app.settings import Settings
 
@@ -64,13 +68,17 @@ class Core(Protocol):
     @property
     def repository(self) -> GitConfigBackend: ...
     @property
-    def trees(self) -> Trees: ...
+    def trees(self) -> ReadsTrees: ...
+    @property
+    def further(self) -> FurtherRepositories: ...
     @property
     def loader(self) -> Loader: ...
     @property
     def resolver(self) -> Resolver: ...
     @property
     def targets(self) -> Targets: ...
+    @property
+    def placement(self) -> Locates: ...
     @property
     def secret_reader(self) -> SecretReader: ...
     @property
@@ -122,6 +130,7 @@ class Operating:
                 lambda target: (
                     self._core.source_reader.read(target, self._core.engine.world.secrets, watched=False).documents
                 ),
+                self._core.placement.repositories,
             ),
             aside=aside,
             key=derive(self._core.key, "plan"),
@@ -178,8 +187,34 @@ class Operating:
         )
 
     @cached_property
-    def history(self) -> History:
-        return History(self._core.repository, self._core.trees, self._core.loader, self._core.resolver)
+    def history(self) -> Histories:
+        core = self._core
+        main = History(core.repository, core.trees, core.loader, core.resolver)
+        return Histories(main, {each.name: self._history(each) for each in core.further.described})
+
+    def _history(self, each: FurtherRepository) -> History:
+        """Of a further repository by itself, as if it were the only one."""
+        core, further = self._core, self._core.further
+        repository, trees = further.backends[each.name], further.trees[each.name]
+        loader = Loader(
+            repository,
+            NoSharedCache(),
+            further.schemas[each.name],
+            search_paths=each.search_paths,
+            on_lookup=lambda _cache, _hit: None,
+            on_resolved=lambda _seconds: None,
+            overrides=core.overrides,
+        )
+        resolver = Resolver(
+            repository,
+            trees,
+            loader,
+            core.secret_reader,
+            sources=core.source_reader,
+            etag_key=derive(core.key, "etag"),
+            retry_seconds=self._settings.secret_watch_seconds,
+        )
+        return History(repository, trees, loader, resolver)
 
     @cached_property
     def problems(self) -> Problems:
@@ -221,6 +256,9 @@ class Operating:
         before, self._told = self._told, world
         for move in moves(before, world) if before is not None else ():
             self.notices.moved(move)
+        for name, its_own in before.further.items() if before is not None else ():
+            for move in moves(its_own, world.further[name]):
+                self.notices.moved(replace(move, repository=name, rev=str(world.rev)))
 
     def _record(self, event: AuditEvent, *, durable: bool = False) -> None:
         self._core.auditing.trail.record(event, durable=durable)
@@ -243,18 +281,19 @@ class Operating:
         key = link.key(f"{kind}:{name}")
         return bool(link.call(lambda client: client.set(key, b"1", nx=True, ex=int(seconds))))
 
-    def _files(self, former: str, commit: str) -> Iterable[str] | None:
+    def _files(self, move: Moved) -> Iterable[str] | None:
+        trees: ReadsTrees = self._core.further.trees[move.repository] if move.repository else self._core.trees
         try:
-            return self._core.trees.advance(former, commit)
+            return trees.advance(move.former, move.commit) if move.former and move.commit else None
         except RepositoryUnavailable:
             return None
 
     def _is_there(self, said: Announced) -> bool:
         """Whether the branch has come to the commit, or beyond it. Raises RepositoryUnavailable."""
-        head = self._core.engine.world.heads.get(said.label)
-        if head is None:
-            return False
-        return head.commit == said.commit or self._core.repository.is_ancestor(said.commit, head.commit)
+        world, further = self._core.engine.world, self._core.further.backends
+        worlds = [(world, self._core.repository), *((world.further[name], each) for name, each in further.items())]
+        heads = [(each.heads[said.label].commit, where) for each, where in worlds if said.label in each.heads]
+        return any(commit == said.commit or where.is_ancestor(said.commit, commit) for commit, where in heads)
 
 
 def _secret(file: Path | None, text: str | None) -> bytes | None:

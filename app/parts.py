@@ -10,7 +10,6 @@ from app.audit import AuditTrail
 from app.cache import RedisLink
 from app.engine import ConfigEngine
 from app.model import Json, SecretPath, StaleReason
-from app.notify import HeadsFile
 from app.observability import Condition, PartState, span
 from app.secrets import SecretBackend, SecretDenied, SecretStore
 
@@ -67,7 +66,10 @@ def _git(engine: ConfigEngine) -> PartState:
     if not engine.ready:
         return PartState(Condition.DOWN, "nothing has been fetched yet")
     failing = next((each.since for each in engine.world.stale if each.reason is StaleReason.GIT), None)
-    return _degraded(f"fetching fails since {failing}") if failing else PartState(Condition.OK)
+    if failing:
+        return _degraded(f"fetching fails since {failing}")
+    further = sum(bool(each.stale) for each in engine.world.further.values())
+    return _degraded(f"fetching fails of {further} further repositories") if further else PartState(Condition.OK)
 
 
 def _vault(secrets: SecretStore | None) -> PartState:
@@ -95,10 +97,9 @@ def _targets(held_back: int) -> PartState:
     return _degraded(f"{held_back} held back") if held_back else PartState(Condition.OK)
 
 
-def signatures_part(heads: HeadsFile) -> PartState:
+def signatures_part(withheld: Mapping[str, str]) -> PartState:
     """Where commits must be signed: the labels that are not served where the remote has them."""
-    state = heads.read()
-    count = len(state.withheld) if state else 0
+    count = len(withheld)
     return (
         _degraded(f"{count} not signed by an allowed signer; the log names them") if count else PartState(Condition.OK)
     )

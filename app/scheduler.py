@@ -44,6 +44,33 @@ class Lock(Protocol):
     def heartbeat(self) -> None: ...
 
 
+class Held(Protocol):
+    """Tells whether this process holds a lock."""
+
+    @property
+    def held(self) -> bool: ...
+
+
+class Beside:
+    """A lock that is to be had only where another is held, and is lost with it."""
+
+    def __init__(self, other: Held, lock: Lock) -> None:
+        self._other = other
+        self._lock = lock
+
+    def acquire(self) -> bool:
+        return self._other.held and self._lock.acquire()
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def heartbeat(self) -> None:
+        """Raises RuntimeError when the other lock is another process's by now."""
+        if not self._other.held:
+            raise RuntimeError("the configuration repository is pulled by another process")
+        self._lock.heartbeat()
+
+
 class Scheduler:
     """Runs `tick` every `interval` seconds +-10 %, sooner when woken, from `retry_first` on doubling while it fails.
 
@@ -80,6 +107,7 @@ class Scheduler:
         self._poked = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._leave_by = 0.0
         self._failures = 0
         self._retries: list[float] = []
         self.is_puller = False
@@ -88,15 +116,21 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
 
+    def stop(self) -> None:
+        """Begin to close: of several who are closed one after the other, all wait at the same time."""
+        if not self._stop.is_set():
+            self._leave_by = time.monotonic() + CLOSE_SECONDS
+            self._stop.set()
+            self._poked.set()
+
     def close(self) -> None:
         """Stop after the tick under way, and give the lock to another worker.
 
         A tick that takes longer (a first clone) ends with the process; who takes over ends what it left running.
         """
-        self._stop.set()
-        self._poked.set()
+        self.stop()
         if self._thread:
-            self._thread.join(CLOSE_SECONDS)
+            self._thread.join(max(0.0, self._leave_by - time.monotonic()))
 
     def wake(self) -> None:
         """Tick soon. Costs nothing in a worker that stands by: the puller hears the same word."""

@@ -43,14 +43,23 @@ from app.effective import (
     read_overrides,
 )
 from app.engine import (
+    CipherReader,
     ConfigEngine,
+    EachVouched,
     EveryHead,
+    EverySchema,
+    EveryTree,
     HistoryKeeper,
     Installer,
     Loader,
+    Locates,
+    Mirrors,
     PlainFiles,
     Puller,
+    Reader,
     ReadRequest,
+    Reads,
+    ReadsTrees,
     Resolution,
     Resolver,
     Rollouts,
@@ -63,6 +72,7 @@ from app.engine import (
     SpringLoader,
     SpringRequest,
     Targets,
+    Telling,
     Touched,
     TransitReader,
     Trees,
@@ -71,12 +81,14 @@ from app.engine import (
     Vouching,
     World,
     cursor_of,
+    is_configuration_of,
     looking,
 )
 from app.errors import BadConfiguration, SettingsError
 from app.follower import Follower
+from app.further import FurtherRepositories
 from app.issuer_profiles import issuer_profiles
-from app.model import Principal, RefKind, SecretPath, Stale, StaleReason, Target, View
+from app.model import OF, Principal, RefKind, SecretPath, Stale, StaleReason, Target, View
 from app.notify import (
     Bus,
     ConfigChangeNotifier,
@@ -98,7 +110,7 @@ from app.notify import (
     new_epoch,
     now_text,
 )
-from app.observability import Behalf, Health, Metrics, current_request, start_traces
+from app.observability import Behalf, Health, Metrics, current_cause, open_span, start_traces
 from app.operating import Operating
 from app.parts import MeasuredBackend, parts_of, signatures_part
 from app.repository import GitConfigBackend, GitCredentials, MirrorLock
@@ -120,6 +132,7 @@ from app.server_key import derive, load_server_key
 from app.settings import Settings
 from app.streams import Listener, Looks, StreamLimits, StreamLoop, StreamPolicy
 from app.vault_setup import new_backend, read_keys
+from app.version import VERSION
 
 log = structlog.get_logger(__name__)
 
@@ -158,7 +171,8 @@ class Services:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.key = load_server_key(settings.key_file, settings.data_dir)
         self.search_paths = tuple(checked_search_path(path) for path in settings.search_paths)
-        self.metrics = Metrics(registry)
+        self.further = FurtherRepositories(settings, self.envs)
+        self.metrics = Metrics(registry, VERSION)
         self.metrics.set_streams_limit(settings.streams_per_worker)
         self.notifier = ConfigChangeNotifier(settings.streams_per_worker)
         self.hints = Hints(settings.data_dir / "hint")
@@ -177,7 +191,8 @@ class Services:
         self._closing.callback(start_traces())
         if self.link is not None:
             self._closing.callback(self.link.close)
-        self._closing.callback(self.repository.close)
+        for backend in (self.repository, *self.further.backends.values()):
+            self._closing.callback(backend.close)
         if self.vault is not None:
             self._closing.callback(self.vault.close)
         if self.link is None:
@@ -195,11 +210,14 @@ class Services:
             self.secret_watch,
             self.history_keeper,
             self.scheduler,
+            *self.further_schedulers,
         ]
         for part in parts:
             if part is not None:
                 part.start()
                 self._closing.callback(part.close)
+        for scheduler in (self.scheduler, *self.further_schedulers):
+            self._closing.callback(scheduler.stop)
         self.bus.start(self._on_message)
         self._closing.callback(self.bus.close)
 
@@ -219,7 +237,7 @@ class Services:
 
     def hint(self) -> int:
         """Ask the pullers of all hosts to fetch now; returns the number that heads.json reaches when ours has."""
-        self.fetching.note(current_request())
+        self.fetching.note(current_cause())
         number = self.hints.give()
         self.bus.hint()
         return number
@@ -238,17 +256,21 @@ class Services:
     def operating(self) -> Operating:
         return Operating(self)
 
-    def _on_message(self, kind: str, request_id: str | None) -> None:
+    def _on_message(self, kind: str, cause: str | None) -> None:
         if kind == "hint":
-            self.fetching.note(request_id)
-            self.scheduler.wake()
+            self.fetching.note(cause)
+            self._wake_pullers()
             if self.scheduler.is_puller:
-                log.info("fetch.asked", request_id=request_id)
+                log.info("fetch.asked", request_id=cause and cause.split()[0])
         elif kind == "moved":
-            self.following.note(request_id)
+            self.following.note(cause)
             self.follower.wake()
             if self.engine.installed and self.engine.world.rev.is_host_local:
-                self.scheduler.wake()  # Redis is back: announce to it what this host has numbered alone
+                self._wake_pullers()  # Redis is back: announce to it what this host has numbered alone
+
+    def _wake_pullers(self) -> None:
+        for scheduler in (self.scheduler, *self.further_schedulers):
+            scheduler.wake()
 
     # Between workers
 
@@ -267,6 +289,21 @@ class Services:
 
     def new_heads(self) -> HeadsFile:
         return HeadsFile(self.settings.data_dir / "heads.json")
+
+    def withheld(self) -> Mapping[str, str]:
+        """Labels that are not served at their head, as it is not signed, each with that commit.
+
+        Those of further repositories as the cursor has them, `NAME:LABEL`.
+        """
+        state = self.new_heads().read() if self.settings.require_signed_commits else None
+        if state is None:
+            return {}
+        further = {
+            f"{name}{OF}{label}": commit
+            for name, fetched in state.further.items()
+            for label, commit in fetched.withheld.items()
+        }
+        return {**state.withheld, **further}
 
     @cached_property
     def cursor(self) -> CursorStore:
@@ -288,7 +325,7 @@ class Services:
         return RedisSharedCache(self.link, mac_key=derive(self.key, "cache"))
 
     def _moved(self) -> None:
-        self.following.note(current_request())
+        self.following.note(current_cause())
         self.follower.wake()
 
     # From Git to an answer
@@ -318,23 +355,36 @@ class Services:
 
     @cached_property
     def vouching(self) -> Vouching:
-        return VouchedHeads(self.repository) if self.settings.require_signed_commits else EveryHead()
+        main = VouchedHeads(self.repository) if self.settings.require_signed_commits else EveryHead()
+        return EachVouched({"": main, **self.further.vouching}) if self.further else main
 
     @cached_property
-    def trees(self) -> Trees:
-        return Trees(self.repository, self.schemas, self.layout.starred)
+    def reads(self) -> Reads:
+        """What is read is asked of the repository that its id names."""
+        return Mirrors({"": self.repository, **self.further.backends}) if self.further else self.repository
+
+    @cached_property
+    def trees(self) -> ReadsTrees:
+        main = Trees(self.repository, self.schemas, self.layout.starred)
+        return EveryTree({"": main, **self.further.trees}) if self.further else main
 
     @cached_property
     def schemas(self) -> Schemas:
         return Schemas(self.repository)
 
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """Those of the repositories by name, "" being the configuration repository."""
+        return {"": self.settings.repo_url, **{each.name: each.url for each in self.further.described}}
+
     @cached_property
     def loader(self) -> Loader:
         return Loader(
-            self.repository,
+            self.reads,
             self.shared_cache,
-            self.schemas,
+            EverySchema({"": self.schemas, **self.further.schemas}) if self.further else self.schemas,
             search_paths=self.search_paths,
+            further={each.name: each.search_paths for each in self.further.described},
             on_lookup=lambda cache, hit: self.metrics.count_cache(cache, hit=hit),
             on_resolved=self.metrics.observe_resolve,
             overrides=self.overrides,
@@ -378,7 +428,12 @@ class Services:
         versions = Versions(self.cursor, lambda: self.engine.world.rev.epoch, self._on_rotated)
         policy = PathPolicy(self.settings.secret_paths)
         aliases = frozenset(self.settings.vault_mounts) if self.settings.vault_addr else frozenset()
-        return SecretReader(self.secrets, policy, aliases, versions, self.encrypt_keys, self.transit_reader)
+        return SecretReader(self.secrets, policy, aliases, versions, self.cipher_reader, self.transit_reader)
+
+    @cached_property
+    def cipher_reader(self) -> CipherReader:
+        templates = self.settings.encrypt_keys
+        return CipherReader(self.encrypt_keys, PathPolicy(templates) if templates else None)
 
     @cached_property
     def transit_reader(self) -> TransitReader | None:
@@ -403,7 +458,7 @@ class Services:
     @cached_property
     def resolver(self) -> Resolver:
         return Resolver(
-            self.repository,
+            self.reads,
             self.trees,
             self.loader,
             self.secret_reader,
@@ -422,6 +477,10 @@ class Services:
         )
 
     @cached_property
+    def placement(self) -> Locates:
+        return self.further.placement(self.targets) if self.further else self.targets
+
+    @cached_property
     def envs(self) -> tuple[str, ...]:
         """The legal ones, if they are listed."""
         listed = self.settings.envs
@@ -429,19 +488,13 @@ class Services:
 
     @cached_property
     def plain_files(self) -> PlainFiles:
-        return PlainFiles(
-            self.repository,
-            self.trees,
-            self.loader,
-            search_paths=self.search_paths,
-            etag_key=derive(self.key, "file etag"),
-        )
+        return PlainFiles(self.reads, self.trees, self.loader, etag_key=derive(self.key, "file etag"))
 
     @cached_property
     def spring_resolver(self) -> Resolver:
         """With the same parts, but that it puts a target's files side by side."""
         return Resolver(
-            self.repository,
+            self.reads,
             self.trees,
             SpringLoader(self.loader),
             self.secret_reader,
@@ -463,13 +516,15 @@ class Services:
 
     @cached_property
     def spring_files(self) -> SpringFiles:
-        return SpringFiles(self.plain_files, self.layout)
+        layouts = {"": self.layout, **self.further.layouts}
+        laid_out = is_configuration_of({name: layout.is_configuration for name, layout in layouts.items()})
+        return SpringFiles(self.plain_files, laid_out)
 
     @cached_property
     def engine(self) -> ConfigEngine:
         settings = self.settings
         return ConfigEngine(
-            self.targets,
+            self.placement,
             self.resolver,
             self.plain_files,
             self.notifier,
@@ -518,6 +573,7 @@ class Services:
             on_installed=self._on_installed,
             on_rotated=self._on_rotated,
             vouching=self.vouching,
+            further=self.further.mirrored,
         )
 
     @cached_property
@@ -528,16 +584,23 @@ class Services:
     def puller(self) -> Puller:
         return Puller(
             self.repository,
-            self.cursor,
-            self.new_heads(),
-            self.hints,
+            self.telling,
             default_label=self.settings.default_label,
             confirm_after=self.timings.confirm_rewrite,
             pin_days=self.settings.pin_days,
             on_history=self._on_history,
             on_fetched=self._on_fetched,
-            installed=lambda: cursor_of(self.engine.world) if self.engine.installed else None,
             vouching=self.vouching,
+        )
+
+    @cached_property
+    def telling(self) -> Telling:
+        return Telling(
+            self.cursor,
+            self.new_heads(),
+            self.hints,
+            lambda: cursor_of(self.engine.world) if self.engine.installed else None,
+            [each.name for each in self.further.described],
         )
 
     @cached_property
@@ -568,6 +631,17 @@ class Services:
             on_tick=self._on_tick,
         )
 
+    @cached_property
+    def further_schedulers(self) -> list[Scheduler]:
+        return self.further.schedulers(
+            self.telling,
+            self.lock,
+            wake_main=lambda: self.scheduler.wake(),
+            on_history=self._on_history,
+            on_fetched=self._on_further_fetched,
+            on_tick=self._on_tick,
+        )
+
     def _on_tick(self) -> None:
         self.follower.wake()
         self.history_keeper.wake()
@@ -577,7 +651,8 @@ class Services:
         state = self.new_heads().read()
         cursor = state.cursor if state else None
         labels = sorted(cursor.labels.items(), key=lambda each: each[0] != cursor.default_label) if cursor else []
-        return [head.commit for _, head in labels if head.commit and head.kind is RefKind.BRANCH]
+        own = [head for label, head in labels if OF not in label]
+        return [head.commit for head in own if head.commit and head.kind is RefKind.BRANCH]
 
     # Who asks, and what is kept of it
 
@@ -672,7 +747,7 @@ class Services:
         secrets = self.secrets if self.vault is not None else None
         parts = parts_of(self.engine, lambda: len(self.held_back()), secrets, self.link, self.issuers, self.trail)
         if self.settings.require_signed_commits:
-            parts = {**parts, "signatures": lambda: signatures_part(self.new_heads())}
+            parts = {**parts, "signatures": lambda: signatures_part(self.withheld())}
         for name, probe in parts.items():
             health.register(name, probe)
         return health
@@ -733,16 +808,18 @@ class Services:
         self.operating.notices.held_back(held_back)
         reasons = {stale.reason for stale in held_back.values()}
         if self.engine.installed:
-            reasons |= {stale.reason for stale in self.engine.world.stale}
+            world = self.engine.world
+            reasons |= {stale.reason for each in (world, *world.further.values()) for stale in each.stale}
         if self.vault is not None and self.secrets.status()["state"] != "ok":
             reasons.add(StaleReason.VAULT)
         self.metrics.set_held_back(len(held_back))
+        self.metrics.set_withheld(len(self.withheld()))
         for reason in StaleReason:
             self.metrics.set_stale(reason, stale=reason in reasons)
 
     # What the parts tell
 
-    def _on_read(self, request: ReadRequest | SpringRequest, resolution: Resolution) -> None:
+    def _on_read(self, request: ReadRequest | SpringRequest | Reader, resolution: Resolution) -> None:
         self._on_given(request.principal, request.request_id, request.address, request.view, resolution)
 
     def _on_delivered(self, listener: Listener, view: View, resolution: Resolution) -> None:
@@ -753,14 +830,17 @@ class Services:
         self, principal: Principal, request_id: str | None, address: str | None, view: View, resolution: Resolution
     ) -> None:
         """Resolved secrets are told to the auditor: who, which configuration, at which version."""
-        if view is View.RESOLVED and resolution.secrets.by_reference:
+        if view is not View.RESOLVED or not resolution.secrets.by_reference:
+            return
+        topic = resolution.topic
+        if not self.audit.read_again(principal.issuer, principal.subject, topic, resolution.etag):
             event = AuditEvent(
                 "secrets.read",
                 Outcome.ALLOWED,
                 request_id=request_id,
                 subject=principal.subject,
                 issuer=principal.issuer,
-                target=resolution.target.topic,
+                target=topic,
                 version=resolution.version,
                 keys=tuple(key for keys in resolution.effective.references.values() for key in keys),
                 address=address,
@@ -784,7 +864,18 @@ class Services:
     def _on_installed(self, world: World, seconds: float, woken: int) -> None:
         self.operating.installed(world)
         self.metrics.set_cursor(world.rev.seq)
-        self.metrics.observe_push(seconds)
+        found_at = time.perf_counter() - seconds
+        attributes: dict[str, str | int] = {"config.rev": str(world.rev), "config.woken": woken}
+        end_span = open_span("config.tell", **attributes)
+
+        def told() -> None:
+            self.metrics.observe_push(time.perf_counter() - found_at)
+            end_span()
+
+        if woken:
+            self.stream_loop.after_these(told)
+        else:
+            told()
         log.info("world.installed", rev=str(world.rev), woken=woken, seconds=round(seconds, 4))
 
     def _on_history(self, what: str, label: str, old: str, new: str | None) -> None:
@@ -797,15 +888,22 @@ class Services:
             self.metrics.set_last_fetch(time.time())
             self.operating.changes.settle()
 
+    def _on_further_fetched(self, name: str, outcome: str, seconds: float) -> None:
+        self.metrics.observe_fetch(outcome, seconds)
+        if outcome == "ok":
+            self.metrics.set_further_fetched(name, time.time())
+
     def _on_rotated(self, path: SecretPath, known: Known) -> None:
         life = f"{known.digest}{' gone' if known.gone else ''}"
-        self.repository.history.note_rotation(path, known.version, life, now_text())
+        for repository in (self.repository, *self.further.backends.values()):
+            repository.history.note_rotation(path, known.version, life, now_text())
 
     def _record_stop(self, event: AuditEvent) -> None:
         self.trail.record(event)
         self.operating.notices.recorded(event)
 
     def _on_takeover(self) -> None:
+        self.telling.begin()
         self.lock.clean_up_after_former_holder()
         self.secret_watch.activate()
 

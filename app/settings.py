@@ -80,6 +80,7 @@ class Settings:
     poll_seconds: float = 30.0
     accept_empty: bool = True
     overrides_file: Path | None = None
+    repositories_file: Path | None = None
     pin_days: float = 30.0
     namespace: str = "default"
     key_file: Path | None = None
@@ -118,6 +119,7 @@ class Settings:
     secret_labels: tuple[str, ...] = ()
     secret_sources: tuple[str, ...] = ()
     encrypt_key_file: Path | None = None
+    encrypt_keys: tuple[str, ...] = ()
     decrypt_endpoint: bool = False
     secret_ttl_seconds: float = 60.0
     secret_grace_seconds: float = 900.0
@@ -242,6 +244,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[frozenset[str], str]]:
         yield _among(("notice_secret_file", "notice_urls"), "{0} is required with {1}: notices are signed")
     if settings.decrypt_endpoint and not (settings.encrypt_key_file or settings.vault_addr):
         yield _among(("decrypt_endpoint", "encrypt_key_file", "vault_addr"), "{0}=true needs {1} or {2}")
+    if settings.encrypt_keys and not (settings.encrypt_key_file and settings.encrypt_key_file.is_dir()):
+        yield _among(("encrypt_keys", "encrypt_key_file"), "{0} needs a directory of keys as {1}")
     own = ("git_write_username", "git_write_password_file", "git_write_ssh_key_file")
     if settings.git_write and any(getattr(settings, name) for name in own):
         yield _among(("git_write", *own), "{0}=true lets the credentials for reading write; unset it, or {1}, {2}, {3}")
@@ -479,6 +483,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "poll_seconds": _number,
     "accept_empty": _flag,
     "overrides_file": _readable_file,
+    "repositories_file": _readable_file,
     "pin_days": _number,
     "namespace": _namespace,
     "key_file": _readable_file,
@@ -517,6 +522,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "secret_labels": _labels,
     "secret_sources": _secret_sources,
     "encrypt_key_file": _readable_file_or_folder,
+    "encrypt_keys": _listed,
     "decrypt_endpoint": _flag,
     "secret_ttl_seconds": _number,
     "secret_grace_seconds": _number,

@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.errors import SettingsError
-from app.secrets import AppRole, Auth, Cipher, Endpoint, JwtRole, KeyRing, Mount, OnEvent, VaultSecretBackend
+from app.secrets import (
+    DEFAULT_KEY,
+    AppRole,
+    Auth,
+    Cipher,
+    Endpoint,
+    JwtRole,
+    KeyRing,
+    Mount,
+    OnEvent,
+    VaultSecretBackend,
+)
 from app.settings import Settings
 
 #: Where Kubernetes puts the token of a pod's service account, and puts a new one before it ends.
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-
-#: The key, among several, of texts that name none.
-DEFAULT_KEY = "default"
 
 
 def new_backend(settings: Settings, address: str, on_event: OnEvent) -> VaultSecretBackend:

@@ -8,7 +8,20 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from bench import churn, client, history, one_worker, peers, planning, propagation, reads, sizes, two_workers, vault
+from bench import (
+    churn,
+    client,
+    history,
+    latency,
+    one_worker,
+    peers,
+    planning,
+    propagation,
+    reads,
+    sizes,
+    two_workers,
+    vault,
+)
 from bench.measure import Row, written
 from bench.noise import Watch, judged
 from bench.plots import draw
@@ -16,6 +29,7 @@ from bench.report import Report
 
 ALL: Mapping[str, Callable[[], Sequence[Row]]] = {
     "reads": reads.rows,
+    "latency": latency.rows,
     "fanout_ws": partial(one_worker.rows, "ws"),
     "fanout_sse": partial(one_worker.rows, "sse"),
     "two_workers": two_workers.rows,

@@ -84,7 +84,7 @@ class ReadStage:
             whole[path], etag = _answer(connection, path, plain, 200)
             conditional = {**plain, "If-None-Match": etag}
             unchanged[path], _ = _answer(connection, path, conditional, 304)
-            asked.append(Asked(_request(path, plain), _request(path, conditional)))
+            asked.append(Asked(request_text(path, plain), request_text(path, conditional)))
         connection.close()
         data.mkdir(parents=True)
         (data / ANSWERS).write_text(json.dumps([whole, unchanged]))
@@ -114,7 +114,7 @@ def _answer(
     return [f"{status} {answer.reason}", kept, base64.b64encode(body).decode()], answer.headers["ETag"]
 
 
-def _request(path: str, headers: dict[str, str]) -> str:
+def request_text(path: str, headers: dict[str, str]) -> str:
     lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""])
 

@@ -156,8 +156,9 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.observability.logs import configure_logging
-from app.observability.multiprocess import fold_dead
+from app.observability.multiprocess import fold_dead, know_own_process
 
+know_own_process()
 loglevel = _setting("LOG_LEVEL", "info").lower()
 
 

@@ -148,6 +148,7 @@ def mounted(root: Path, *, read_only: bool = False) -> Iterator[None]:
 
 def tried(stage: Stage, directory: Path) -> bool:
     """Run it as docs/deployment.md says, on a repository of its own. Whether it became ready and ended with 0."""
+    shutil.rmtree(directory / "origin", ignore_errors=True)  # of a former run
     origin = OriginRepo(directory / "origin")
     origin.write({"application.yml": "hello: world\n"})
     port, key = free_port(), "k" * 40

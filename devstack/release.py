@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,11 @@ import click
 from devstack.server import ROOT
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+#: Files that say which version this is, and how: what is published together bears one number.
+_SAY_SO = {
+    "app/version.py": r'^VERSION = "([^"]*)"',
+    "client/config_client/version.py": r'^__version__ = "([^"]*)"',
+}
 _SERVER = (
     "import app.cli, app.embedded; from importlib.resources import files; "
     "assert any((files('app.blueprints') / 'assets').iterdir())"
@@ -52,9 +56,10 @@ def objections(root: Path, version: str) -> Iterator[str]:
         yield "there is something that is not committed"
     if f"v{version}" in _git(root, "tag", "--list").split():
         yield f"v{version} is there already"
-    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
-    if declared != version:
-        yield f"pyproject.toml says {declared}"
+    for name, pattern in _SAY_SO.items():
+        said = re.findall(pattern, (root / name).read_text(), re.MULTILINE)
+        if said != [version]:
+            yield f"{name} says {', '.join(said)}"
     if not re.search(rf"^## {re.escape(version)}\b", (root / "docs" / "CHANGELOG.md").read_text(), re.MULTILINE):
         yield f"docs/CHANGELOG.md has no section {version}"
 

@@ -58,6 +58,35 @@ def test_check_looks_into_the_files_about_tokens(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_check_names_the_entry_of_a_further_repository_that_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "repositories.toml"
+    file.write_text('[[repository]]\nname = "pay"\nurl = "ext::sh -c x"\nbrnch = "main"\n')
+    settings = {"REPO_URL": "https://x/y.git", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_DISCOVERY": "true"}
+    done = run("check", **settings, REPOSITORIES_FILE=str(file))
+    assert done.returncode == 1
+    for told in ("CONFIG_SERVER_REPOSITORIES_FILE", "repository 1 (pay): url", "repository 1 (pay): brnch"):
+        assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_validate_looks_in_a_checkout_for_what_is_read_from_it_and_nothing_else(tmp_path: Path) -> None:
+    main, further, file = tmp_path / "main", tmp_path / "further", tmp_path / "repositories.toml"
+    for path, text in {
+        main / "shop-prod.yml": "a: 1\n",
+        main / "pay-prod.yml": "broken: [here\n",  # nobody reads it
+        further / "config" / "pay-prod.yml": "a: 1\n",
+        further / "config" / "shop-prod.yml": "broken: [too\n",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    file.write_text('[[repository]]\nname = "pay"\nurl = "/x"\npatterns = ["pay*"]\nsearch_paths = ["config"]\n')
+    for checkout, options in ((main, ()), (further, ("--repository", "pay"))):
+        done = run("validate", str(checkout), *options, ENVS="prod", REPOSITORIES_FILE=str(file))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "1 targets, 0 findings\n")
+    done = run("validate", str(main), "--repository", "other", ENVS="prod", REPOSITORIES_FILE=str(file))
+    assert (done.returncode, "is called other" in done.stderr) == (1, True)
+
+
 def test_verify_proves_a_trail_and_finds_an_edited_line(tmp_path: Path) -> None:
     trail = AuditTrail(tmp_path, chain="worker-0", clock=lambda: 1_700_000_000.0)
     trail.start()
@@ -155,6 +184,10 @@ def test_validate_finds_in_a_folder_what_the_server_would_hold_back(tmp_path: Pa
     assert "(pay/prod)" in places["pay-prod.yml:2"]
     assert "is not this target's to use" in places["pay-dev.yml:1"]
     assert "names a mount that there is not" in places["fine-dev.yml:1"]
+    strict = run("validate", str(tmp_path), "--envs", "prod,dev", "--encrypt-keys", "{service},shared")
+    assert set(strict.stdout.splitlines()) - set(done.stdout.splitlines()) == {
+        "fine-prod.yml:5: kept: the secret reference names a key that is not this target's to use (fine/prod)"
+    }
 
 
 def test_validate_is_content_with_a_good_folder_and_not_with_one_that_names_nobody(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +20,7 @@ from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
 from devstack.processes import free_port
 from devstack.valkey import Valkey
+from tests.proxy.certificate import write_certificate
 
 #: In every place where a setting holds a secret, so that none of it may be in what is said.
 CANARY = "canary-4711"
@@ -115,6 +117,23 @@ def test_a_default_label_that_nobody_pushed(well: dict[str, str]) -> None:
     assert (code, parts["git"][0]["level"]) == (0, "warning")
 
 
+def test_a_further_repository_that_is_not_there_or_lacks_its_label(well: dict[str, str], tmp_path: Path) -> None:
+    origin = OriginRepo(tmp_path / "origin", default="trunk")
+    origin.write({"a.yml": "a: 1\n"})
+    file = tmp_path / "repositories.toml"
+
+    def described(url: str, label: str) -> str:
+        file.write_text(f'[[repository]]\nname = "pay"\nurl = "{url}"\nlabel = "{label}"\n')
+        return str(file)
+
+    found = failing(well, REPOSITORIES_FILE=described(str(tmp_path / "none"), "main"))
+    assert (found["part"], found["text"]) == ("git", "pay: there is no such repository")
+    found = failing(well, REPOSITORIES_FILE=described(origin.url, "main"))
+    assert (found["part"], found["text"]) == ("git", "pay: there is no branch main")
+    code, parts = told(well, REPOSITORIES_FILE=described(origin.url, "trunk"))
+    assert (code, [each["level"] for each in parts["git"]]) == (0, ["ok", "ok"])
+
+
 def test_a_vault_that_refuses_the_login(well: dict[str, str]) -> None:
     found = failing(well, VAULT_SECRET_ID=f"{CANARY}-wrong")
     assert (found["part"], "refuses our" in found["text"]) == ("vault", True)
@@ -168,8 +187,8 @@ def test_a_wrapping_token_is_left_for_the_server(well: dict[str, str], bao: Bao)
 
 
 @contextmanager
-def a_clock(date: str) -> Iterator[str]:
-    """An HTTP server that believes it is `date`."""
+def a_clock(date: str, tls: Path | None = None) -> Iterator[str]:
+    """An HTTP server that believes it is `date`; with a certificate of its own in `tls`, which it makes."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -179,14 +198,20 @@ def a_clock(date: str) -> Iterator[str]:
 
         do_POST = do_HEAD  # noqa: N815 - http.server calls it
 
-        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        def log_message(self, format: str, *args: object) -> None:
             return None
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            write_certificate(tls, tls.with_suffix(".key"))
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls, tls.with_suffix(".key"))
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+            server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who does not trust it goes away
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
@@ -203,3 +228,17 @@ def test_a_clock_that_is_wrong(well: dict[str, str]) -> None:
 def test_who_tells_no_time_says_nothing_about_ours(date: str) -> None:
     with a_clock(date) as url:
         assert skew_of(url) is None
+
+
+def test_the_clock_of_each_issuer_is_looked_at_by_the_certificates_that_it_has(
+    well: dict[str, str], tmp_path: Path
+) -> None:
+    issuer = '[[issuer]]\nissuer = "{}"\naudience = ["a"]\njwks_url = "{}"\nca_file = "{}"\n'
+    file, ca_file = tmp_path / "issuers.toml", tmp_path / "ca.pem"
+    with a_clock("Sat, 01 Jan 2000 00:00:00 GMT", ca_file) as url:
+        assert skew_of(url) is None
+        file.write_text("".join(issuer.format(name, url, ca_file) for name in ("https://one", "https://two")))
+        others = {name: text for name, text in well.items() if not name.startswith("CONFIG_SERVER_JWT_")}
+        _, parts = told(others, ISSUERS_FILE=str(file))
+    wrong = [each["text"].partition(" ahead of ")[2] for each in parts["clock"] if each["level"] == "failed"]
+    assert wrong == ["the issuer https://one", "the issuer https://two"]

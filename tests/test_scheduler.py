@@ -18,7 +18,7 @@ import pytest
 
 from app.notify import Hints
 from app.repository import MirrorLock
-from app.scheduler import RACES, Outcome, Scheduler
+from app.scheduler import RACES, Beside, Outcome, Scheduler
 from tests.support import eventually
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -348,3 +348,67 @@ def _more_within(work: Work, seconds: float) -> bool:
     while time.monotonic() < deadline and work.count == before:
         time.sleep(0.01)  # the pause between two looks
     return work.count != before
+
+
+class Held:
+    """Another lock, which this process has or has not."""
+
+    held = True
+
+    def acquire(self) -> bool:
+        return self.held
+
+    def release(self) -> None:
+        self.held = False
+
+    def heartbeat(self) -> None:
+        pass
+
+
+def test_who_pulls_beside_another_does_so_only_while_the_other_lock_is_held() -> None:
+    other, own = Held(), Held()
+    beside = Beside(other, own)
+    assert beside.acquire()
+    beside.heartbeat()
+    other.held = False
+    assert not beside.acquire()
+    with pytest.raises(RuntimeError, match="another process"):
+        beside.heartbeat()
+    beside.release()
+    other.held = True
+    assert not beside.acquire()  # its own is gone by now
+
+
+def test_a_puller_beside_another_rests_until_that_one_has_its_lock_and_when_it_loses_it() -> None:
+    other, work = Held(), Work()
+    other.held = False
+    scheduler = Scheduler(
+        work,
+        Beside(other, Standing()),
+        hinted=lambda: 0,
+        interval=0.01,
+        look=0.005,
+        retry_first=1,
+        hint_retries=(),
+        confirm_after=1,
+        lock_retry=0.01,
+    )
+    scheduler.start()
+    try:
+        assert not work.at
+        other.held = True
+        eventually(lambda: scheduler.is_puller and len(work.at) > 2)
+        other.held = False
+        eventually(lambda: not scheduler.is_puller)
+        count = len(work.at)
+        other.held = True
+        eventually(lambda: len(work.at) > count)
+    finally:
+        scheduler.close()
+
+
+class Standing(Held):
+    """One that can be had again after it was given back."""
+
+    def acquire(self) -> bool:
+        return True

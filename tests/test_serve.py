@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,13 +112,23 @@ def server(folder: Path, home: Path) -> Iterator[Served]:
 
 
 @pytest.mark.slow
-def test_a_folder_is_served_with_little_more_work_than_to_import_the_server(server: Served) -> None:
-    """Counted in the processor's time, which other tests do not stretch as they do that of the clock."""
-    work = sum(psutil.Process(server.process.pid).cpu_times()[:4])
-    code = "import resource, app.embedded; print(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))"
-    importing = float(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout)
-    assert work < 2 * importing
-    assert server.get("/v1/config/pay/dev").json()["config"] == {"pool": 10}
+def test_the_first_read_of_a_folder_is_answered_after_two_seconds_of_work_and_no_waiting(
+    folder: Path, tmp_path: Path
+) -> None:
+    """From the start of the process. Two seconds of the processor, as other tests stretch those of the clock; by the
+    clock it is held against the import of the server, which they stretch as well. The better of two, each."""
+    works, waits, imports = [], [], []
+    for number in range(2):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import app.embedded"], cwd=ROOT, check=True)
+        imports.append(time.monotonic() - began)
+        began = time.monotonic()
+        with served(folder, tmp_path / str(number)) as running:
+            assert running.get("/v1/config/pay/dev").json()["config"] == {"pool": 10}
+            waits.append(time.monotonic() - began)
+            works.append(sum(psutil.Process(running.process.pid).cpu_times()[:4]))
+    assert min(works) < 2
+    assert min(waits) < 2 * min(imports)
 
 
 @pytest.mark.slow

@@ -227,6 +227,8 @@ def test_a_wrong_value_is_refused_naming_the_setting(name: str, text: str) -> No
         ({**BY_TOKEN, "VAULT_SECRET_ID": "s"}, ["VAULT_SECRET_ID", "VAULT_AUTH_METHOD"]),
         ({**BY_TOKEN, "VAULT_SECRET_ID_WRAPPED": "true"}, ["VAULT_SECRET_ID_WRAPPED", "VAULT_AUTH_METHOD"]),
         ({**BY_SECRET, "VAULT_ROLE": "r"}, ["VAULT_ROLE", "VAULT_AUTH_METHOD"]),
+        ({"ENCRYPT_KEYS": "{service}"}, ["ENCRYPT_KEYS", "ENCRYPT_KEY_FILE"]),
+        ({"ENCRYPT_KEYS": "{service}", "ENCRYPT_KEY_FILE": __file__}, ["ENCRYPT_KEYS", "ENCRYPT_KEY_FILE"]),
         ({"POLL_SECONDS": "0"}, ["POLL_SECONDS"]),
         ({"GIT_TIMEOUT_SECONDS": "0"}, ["GIT_TIMEOUT_SECONDS"]),
         ({"SECRET_WATCH_SECONDS": "0"}, ["SECRET_WATCH_SECONDS"]),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -16,8 +17,12 @@ from app.errors import Unauthenticated
 from app.model import Grant, Principal
 from app.notify.presence import Connection
 from app.notify.wire import Ack
+from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.valkey import Valkey
+from tests.hooks.forges import SECRET, github, payload
+from tests.notices.receiver import SECRET as NOTICE_SECRET
+from tests.notices.receiver import Receiver
 from tests.serving import Serving, serving, serving_origin
 from tests.support import eventually
 from tests.valkeys import valkey
@@ -25,19 +30,46 @@ from tests.valkeys import valkey
 __all__ = ["valkey"]
 
 OURS, THEIRS = "{cfg:default}:1:", "{cfg:default}:2:"
+#: Keys with an id in their name.
+NAMED = ("effective:", "failed:", "hook:", "leases:", "notice:", "ticket:")
 ADA = Principal("https://issuer", "ada", (Grant("view"),), expires_at=4e9)
 
 
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as running:
+        yield running
+
+
 @pytest.fixture
-def server(tmp_path: Path, issuer: LocalIssuer, valkey: Valkey) -> Iterator[Serving]:
-    """A server that has put everything into Redis that it ever puts there (but for versions of secrets)."""
+def settings(tmp_path: Path, bao: Bao, valkey: Valkey, receiver: Receiver) -> dict[str, Any]:
+    (tmp_path / "key").write_text("k" * 32)
+    return {
+        "redis_url": valkey.url,
+        "key_file": tmp_path / "key",
+        "vault": bao,
+        "webhook_secret": SECRET,
+        "notice_urls": (receiver.url,),
+        "notice_secret": NOTICE_SECRET,
+    }
+
+
+@pytest.fixture
+def server(
+    tmp_path: Path, issuer: LocalIssuer, bao: Bao, valkey: Valkey, settings: dict[str, Any]
+) -> Iterator[Serving]:
+    """A server that has put everything into Redis that it ever puts there."""
     with valkey.client as client:
         client.flushall()
-    (tmp_path / "key").write_text("k" * 32)
-    settings: dict[str, Any] = {"redis_url": valkey.url, "key_file": tmp_path / "key"}
-    with serving(tmp_path, issuer, {"pay.yml": "a: 1\n"}, **settings) as running:
+    bao.put("services/shop/prod/versions", {"password": "first"})
+    files = {"pay.yml": "a: 1\n", "shop.yml": "password: ${vault:kv/services/shop/prod/versions#password}\n"}
+    with serving(tmp_path, issuer, files, **settings) as running:
         services = running.server.services
         assert running.config("pay/prod") == {"a": 1}
+        assert running.config("shop/prod") == {"password": "first"}
+        assert running.ask("/v1/config/pay/prod", token="forged").status_code == 401
+        assert hook(running, "before the upgrade") == "accepted"
+        running.push({"more.yml": ""})
         stream = Connection("c1", "sse", "ada", "127.0.0.1", "2026-01-01T00:00:00Z")
         assert services.presence.arrive(stream, "instance")
         services.presence.subscribed("c1", ["pay/prod/main"])
@@ -53,12 +85,21 @@ def raw(valkey: Valkey) -> Iterator[redis.Redis]:
         yield client
 
 
+def hook(server: Serving, after: str) -> str:
+    """A webhook of a push to a commit that is named by its text; what the server says of it."""
+    body = payload("github", before="b" * 40, after=hashlib.sha1(after.encode()).hexdigest())
+    answer = server.ask("/hooks/git", method="POST", token="", content=body, headers=github(body))
+    assert answer.status_code == 202
+    said: str = answer.json()["status"]
+    return said
+
+
 def kinds(client: redis.Redis) -> set[str]:
     """The names of keys, but for the ids in them; every one must be of this version."""
     names = [key.decode() for key in client.scan_iter("*")]
     assert [name for name in names if not name.startswith(OURS)] == []
     rests = [name.removeprefix(OURS) for name in names]
-    return {rest.split(":")[0] if rest.startswith(("effective:", "leases:", "ticket:")) else rest for rest in rests}
+    return {rest.split(":")[0] if rest.startswith(NAMED) else rest for rest in rests}
 
 
 def upgrade(client: redis.Redis) -> None:
@@ -83,8 +124,9 @@ def test_every_key_and_every_message_bears_the_version_of_its_schema(server: Ser
         heard = [eventually(lambda: pubsub.get_message(ignore_subscribe_messages=True)) for _ in range(3)]
     assert all(message["channel"].decode().startswith(OURS) for message in heard)
     assert [json.loads(message["data"])["v"] for message in heard] == [1, 1, 1]
-    names = {"default:cursor", "default:labels", "streams", "streams:ends", "streams:acks", "revocations"}
-    assert kinds(raw) >= names | {"effective", "leases", "ticket"}
+    names = {"default:cursor", "default:labels", "default:secrets", "streams", "streams:ends", "streams:acks"}
+    names |= {"audit", "audit:heads", "revocations", *(name.rstrip(":") for name in NAMED)}
+    eventually(lambda: kinds(raw) == names)
 
 
 def test_what_another_version_wrote_is_ignored_and_nothing_fails(server: Serving, raw: redis.Redis) -> None:
@@ -122,9 +164,62 @@ def test_a_record_of_another_version_is_none_of_the_trail(server: Serving, raw: 
 
 
 def test_a_second_server_starts_on_what_another_version_has_left(
-    server: Serving, raw: redis.Redis, tmp_path: Path, issuer: LocalIssuer, valkey: Valkey
+    server: Serving, raw: redis.Redis, tmp_path: Path, issuer: LocalIssuer, settings: dict[str, Any]
 ) -> None:
     upgrade(raw)
-    settings: dict[str, Any] = {"redis_url": valkey.url, "key_file": tmp_path / "key"}
     with serving_origin(tmp_path / "second", issuer, server.origin, **settings) as second:
         assert second.config("pay/prod") == {"a": 1}
+        assert second.config("shop/prod") == {"password": "first"}
+
+
+def test_a_rotation_is_announced_among_versions_of_secrets_that_nobody_knows(
+    server: Serving, raw: redis.Redis, bao: Bao
+) -> None:
+    upgrade(raw)
+    bao.put("services/shop/prod/versions", {"password": "second"})
+    assert server.server.services.secret_watch.tick() >= 1
+    eventually(lambda: server.config("shop/prod") == {"password": "second"})
+    known = {name.decode() for name in cast("dict[bytes, bytes]", raw.hgetall(f"{OURS}default:secrets"))}
+    assert known == {"kv/services/shop/prod/versions", "future", "c1 future", "junk"}
+
+
+def test_leases_and_attempts_of_another_version_turn_nobody_away(server: Serving, raw: redis.Redis) -> None:
+    upgrade(raw)
+    for key in raw.scan_iter(f"{OURS}leases:*"):
+        raw.set(key, "no set at all")
+    presence = server.server.services.presence
+    for number in range(2, 5):
+        stream = Connection(f"c{number}", "sse", "ada", "127.0.0.1", "2026-01-01T00:00:00Z")
+        assert presence.arrive(stream, "instance")
+    assert server.ask("/v1/config/pay/prod", token="forged").status_code == 401
+    assert server.config("pay/prod") == {"a": 1}
+
+
+def test_what_is_done_once_is_done_once_by_each_version(
+    server: Serving,
+    raw: redis.Redis,
+    tmp_path: Path,
+    issuer: LocalIssuer,
+    settings: dict[str, Any],
+    receiver: Receiver,
+) -> None:
+    """What another version has noted is unknown here; a note of ours counts, whatever somebody wrote into it."""
+    (ours,) = eventually(lambda: list(raw.scan_iter(f"{OURS}hook:*")))
+    assert hook(server, "by another version alone") == "accepted"
+    (theirs,) = eventually(lambda: [key for key in raw.scan_iter(f"{OURS}hook:*") if key != ours])
+    upgrade(raw)
+    written = raw.get(ours)
+    raw.delete(theirs)
+    with serving_origin(tmp_path / "second", issuer, server.origin, **settings) as second:
+        assert hook(second, "before the upgrade") == "accepted"  # and then found to be said: see Redis
+        assert hook(second, "by another version alone") == "accepted"
+        assert eventually(lambda: raw.get(theirs)) == b"1"
+        assert raw.get(ours) == written
+        commit = second.push({"pay.yml": "a: 3\n"})
+        eventually(lambda: server.config("pay/prod") == {"a": 3})
+        eventually(lambda: told(receiver, commit) == 1)
+    assert told(receiver, commit) == 1
+
+
+def told(receiver: Receiver, commit: str) -> int:
+    return len([each for each in receiver.of("label.moved") if each.notice["data"]["commit"] == commit])

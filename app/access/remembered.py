@@ -39,6 +39,11 @@ class RememberedTokens:
             self._entries.move_to_end(digest)
             return entry.principal
 
+    def peek(self, digest: bytes, now: float) -> Principal | None:
+        """The same, but it does not count as use, nor wait for the lock: for who asks with every request."""
+        entry = self._entries.get(digest)
+        return entry.principal if entry is not None and entry.since <= now < entry.until else None
+
     def put(self, digest: bytes, principal: Principal, *, now: float, until: float) -> None:
         if until <= now or self._capacity < 1:
             return

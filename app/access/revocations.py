@@ -45,6 +45,7 @@ class Revocations:
         self._on_change = on_change
         self._clock = clock
         self._lock = threading.Lock()  # guards the swap of _entries, and _written
+        self._seen = _signature(path)  # of the file, when it was last read
         self._entries: Mapping[str, float] = _read(path)
         self._written = self._entries
 
@@ -71,13 +72,24 @@ class Revocations:
         self.sync()
 
     def sync(self) -> None:
-        """Unite with what Redis knows, both ways, and write down what could not be written before."""
-        try:
-            theirs = self._shared()
-            self._publish(theirs)
-        except BusUnavailable:  # made good by the next call; meanwhile the workers of a host tell each other on disk
-            theirs = _read(self._path)
+        """Unite with what Redis knows, both ways, and with what other workers of this host have written down.
+
+        A worker whose Redis was away for a moment has told the disk alone. Writes down what could not be before.
+        """
+        theirs = self._on_disk()
+        with suppress(BusUnavailable):  # made good by the next call
+            shared = self._shared()
+            theirs = self._with(shared, theirs)
+            self._publish(shared)
         self._unite(theirs, strict=False)
+
+    def _on_disk(self) -> dict[str, float]:
+        """What the file tells, if it is another than it was."""
+        signature = _signature(self._path)
+        if signature == self._seen:
+            return {}
+        self._seen = signature
+        return _read(self._path)
 
     def _shared(self) -> dict[str, float]:
         link = self._link
@@ -137,6 +149,15 @@ def _entries_of(data: Mapping[str, Any]) -> dict[str, float]:
         with suppress(ValueError, TypeError):
             found[name] = float(until)
     return found
+
+
+def _signature(path: Path) -> tuple[int, int] | None:
+    """Another for each file that has taken this one's place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _read(path: Path) -> dict[str, float]:

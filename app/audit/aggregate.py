@@ -68,6 +68,15 @@ class AuditAggregate:
             _count(self._reads, key, event)
         self._emit_all(early)
 
+    def read_again(self, issuer: str, subject: str, target: str, etag: str) -> bool:
+        """Count a read for which this minute has a record; False where `read` must be told of it."""
+        key = (self._minute(self._clock()), issuer, subject, target, etag)
+        with self._lock:
+            counted = self._reads.get(key)
+            if counted is not None:
+                self._reads[key] = (counted[0], counted[1] + 1)
+        return counted is not None
+
     def denied(self, event: AuditEvent) -> None:
         """A request was denied: with a subject each is a record, without one they are counted per address and minute.
 

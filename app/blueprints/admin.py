@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
@@ -28,9 +28,10 @@ def blueprint(
     refuse: Callable[[str, str, str], None],
     issuers: Issuers,
     *,
+    further: Collection[str],
     patience: float,
 ) -> Blueprint:
-    """`refuse` is given kind, issuer and value.
+    """`refuse` is given kind, issuer and value; `further` are the names of the further repositories.
 
     `patience` is how long a refresh waits for the fetch, in seconds; then it answers 202 and the fetch goes on.
     """
@@ -38,7 +39,8 @@ def blueprint(
 
     def refresh() -> ResponseReturnValue:
         record(_event("config.refresh"))
-        state = _answered(engine, new_heads(), hint(), patience)
+        number = hint()
+        state = _answered(engine, new_heads(), lambda state: is_answered(state, number), patience)
         if state is not None and state.git_failing_since:
             raise RepositoryUnavailable("Git does not answer; the last commit goes on being served")
         world = engine.world
@@ -52,6 +54,12 @@ def blueprint(
         }
         return body, 202 if state is None else 200
 
+    def is_answered(state: HostState, number: int) -> bool:
+        """Whether every fetch that began after hint `number` has ended. Who fails already is not waited for."""
+        theirs = [state.further.get(name) for name in further]
+        others = all(each is not None and (each.failing_since or each.hint >= number) for each in theirs)
+        return state.hint >= number and others
+
     def revoke() -> ResponseReturnValue:
         body = load_body(RevocationBody(), request)
         issuer = issuers.named(body.get("issuer")).issuer
@@ -64,13 +72,15 @@ def blueprint(
     return routes
 
 
-def _answered(engine: ConfigEngine, heads: HeadsFile, number: int, patience: float) -> HostState | None:
-    """What the puller says once a fetch that began after hint `number` has ended and is installed here; or None."""
+def _answered(
+    engine: ConfigEngine, heads: HeadsFile, is_answered: Callable[[HostState], bool], patience: float
+) -> HostState | None:
+    """What the pullers say once `is_answered` holds of it and it is installed here; or None."""
     deadline = time.monotonic() + patience
     pause = threading.Event()  # never set: a wait that lets other requests in
     while time.monotonic() < deadline:
         state = heads.read()
-        if state is not None and state.hint >= number and engine.ready and engine.has(state.cursor.rev):
+        if state is not None and is_answered(state) and engine.ready and engine.has(state.cursor.rev):
             return state
         pause.wait(_LOOK)
     return None

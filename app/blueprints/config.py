@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request
 
-from app.blueprints import handover
+from app.blueprints import handover, hot
 from app.blueprints.http import instance_header, stale_header
 from app.blueprints.schemas import FileQuery, ReadQuery, load_query, moment
 from app.engine import FORMAT_NAMES, Answer, ConfigEngine, FileAnswer, ReadRequest
@@ -28,8 +28,10 @@ def blueprint(engine: ConfigEngine) -> Blueprint:
         query = load_query(_READ_QUERY, request.args)
         if query["wait"]:
             leave_untimed()
-        answer = engine.read(read_request(query))
+        asked = read_request(query)
+        answer = engine.read(asked)
         g.topic = answer.topic
+        hot.note(request, asked, answer)
         response = Response(answer.body, 304 if answer.body is None else 200, mimetype=None)
         if answer.body is not None:
             response.content_type = answer.media_type

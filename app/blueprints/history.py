@@ -12,15 +12,15 @@ from flask.typing import ResponseReturnValue
 
 from app.access import Access
 from app.blueprints.schemas import DiffQuery, HistoryQuery, load_query, moment
-from app.engine import ConfigEngine, History, Resolution, changes, json_patch
+from app.engine import ConfigEngine, Histories, Resolution, changes, json_patch, shown_label
 from app.errors import BadInput, Forbidden
-from app.model import checked_envs, checked_label
+from app.model import checked_envs, checked_label, shown_commit
 
 PATCH_TYPE = "application/json-patch+json"
 _HISTORY_QUERY, _DIFF_QUERY = HistoryQuery(), DiffQuery()
 
 
-def blueprint(engine: ConfigEngine, history: History, access: Access) -> Blueprint:
+def blueprint(engine: ConfigEngine, history: Histories, access: Access) -> Blueprint:
     routes = Blueprint("history", __name__, url_prefix="/v1")
 
     def revisions(**_coordinates: str) -> ResponseReturnValue:
@@ -33,8 +33,8 @@ def blueprint(engine: ConfigEngine, history: History, access: Access) -> Bluepri
         return {
             "service": target.service,
             "env": target.env,
-            "label": target.label,
-            "head": head.commit,
+            "label": shown_label(target),
+            "head": shown_commit(head.commit),
             "revisions": [each.as_json() for each in page.revisions],
             "next": page.next,
         }
@@ -89,6 +89,6 @@ def _label(text: str | None) -> str | None:
 
 def _named(resolution: Resolution) -> dict[str, Any]:
     target = resolution.target
-    named: dict[str, Any] = {"env": target.env, "label": target.label, "version": resolution.version}
+    named: dict[str, Any] = {"env": target.env, "label": shown_label(target), "version": resolution.version}
     stale = [each.as_json() for each in resolution.stale]
     return {**named, "stale": stale} if stale else named

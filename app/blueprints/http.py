@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import secrets
 import time
@@ -30,12 +31,21 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 
 
-def install(app: Flask, audit: AuditAggregate, metrics: Metrics, *, log_one_of: int = 1) -> None:
-    """Before the guard, so that what it refuses has an id and a line too.
+class ReadLines:
+    """Of reads that went well one of `one_of` has a line in the log; the trail is none of this. Thread-safe."""
 
-    Of reads that went well one of `log_one_of` has a line; whatever else has one always, and the trail is none of this.
-    """
-    reads = itertools.count()
+    def __init__(self, one_of: int = 1) -> None:
+        self._one_of = one_of
+        self._reads = itertools.count()
+        #: What a line says of those that have none.
+        self.sampled = None if one_of == 1 else one_of
+
+    def next_has_one(self) -> bool:
+        return next(self._reads) % self._one_of == 0
+
+
+def install(app: Flask, audit: AuditAggregate, metrics: Metrics, read_lines: ReadLines) -> None:
+    """Before the guard, so that what it refuses has an id and a line too; whatever is no good read has one always."""
 
     def deny(status: int) -> None:
         principal = g.get("principal")
@@ -53,8 +63,7 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics, *, log_one_of: 
         )
 
     def before() -> None:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        g.request_id = request_id(request.headers.get("X-Request-ID"))
         g.started = time.perf_counter()
         bind_request(g.request_id)
         if is_tracing() and request.endpoint not in _STREAMS | _QUIET:
@@ -74,13 +83,29 @@ def install(app: Flask, audit: AuditAggregate, metrics: Metrics, *, log_one_of: 
         if request.endpoint not in _STREAMS | _QUIET:
             if not _is_hot(response):
                 _log(response)
-            elif next(reads) % log_one_of == 0:
-                _log(response, None if log_one_of == 1 else log_one_of)
+            elif read_lines.next_has_one():
+                _log(response, read_lines.sampled)
         return response
 
     app.before_request(before)
     app.after_request(after)
     app.teardown_request(_end)
+
+
+def request_id(given: str | None) -> str:
+    """The caller's, if it is one, else a new one. Many are drawn at once: the system takes long to be asked."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    try:
+        return _ids.pop()
+    except IndexError:
+        _ids.extend(secrets.token_hex(8) for _ in range(_IDS - 1))
+        return secrets.token_hex(8)
+
+
+_IDS = 256
+_ids: list[str] = []
+os.register_at_fork(after_in_child=_ids.clear)
 
 
 def _end(_error: BaseException | None) -> None:
@@ -117,9 +142,13 @@ def _target() -> str | None:
 def instance_header() -> str | None:
     """Which instance of a service asks, if it says so. Raises BadInput."""
     given = request.headers.get("X-Config-Instance")
-    if given is not None and not (given.isprintable() and given.isascii() and 0 < len(given) <= 128):
+    if given is not None and not is_instance(given):
         raise BadInput("X-Config-Instance", "1 to 128 printable ASCII characters")
     return given
+
+
+def is_instance(given: str) -> bool:
+    return given.isprintable() and given.isascii() and 0 < len(given) <= 128
 
 
 def stale_header(stale: tuple[Stale, ...]) -> str:

@@ -30,12 +30,15 @@ _INFO = (
     "Every error is a problem of RFC 9457 with a stable `type`. Every answer has an `X-Request-ID`, which the log "
     "has too. `HEAD` goes wherever `GET` goes. Answers may gain members: ignore those that you do not know."
 )
-_COMMIT: Part = {"type": "string", "pattern": "^[0-9a-f]{40}$"}
+_COMMIT: Part = {"type": "string", "pattern": "^[0-9a-f]{40}(,[0-9a-f]{40})*$"}
 _REV: Part = {"type": "string", "pattern": REV_PATTERN, "examples": ["1-333234e7.2"]}
 
 HEADERS: dict[str, Part] = {
     "ETag": {"description": "For If-None-Match.", "schema": {"type": "string"}},
-    "X-Config-Version": {"description": "The commit that the content comes from.", "schema": _COMMIT},
+    "X-Config-Version": {
+        "description": "The commit that the content comes from; of several repositories each one's.",
+        "schema": _COMMIT,
+    },
     "X-Config-Rev": {"description": "The revision that is installed, `epoch.seq`.", "schema": _REV},
     "X-Config-Stale": {
         "description": "Present while the answer may be older than the label's head: a list (RFC 9651) of reasons, "

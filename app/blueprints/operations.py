@@ -91,6 +91,8 @@ _STREAM_EXAMPLE = b"".join(
         wire.with_digest(wire.sync("1-333234e7.2", "2026-11-23T09:37:35.801Z"), "1-333234e7.2", "3db939500646bf72"),
     )
 ).decode()
+#: Anything: OpenAPI 3.1 has no schema for the events of a stream, and as one text it would never end.
+_STREAM: Mapping[str, Part] = {"text/event-stream": {"schema": {}, "example": _STREAM_EXAMPLE}}
 _FRAMES = (
     "Frames of `cfg.v1`, each a JSON object with a `type`: `hello`, `subscribed`, then a `change` for each topic that "
     "differs from what the client holds, closed by `sync`; later changes in the same way, and a `sync` as heartbeat. "
@@ -257,7 +259,13 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         ("service", "env"),
         HistoryQuery,
-        fails=(errors.BadInput, errors.UnknownLabel, errors.UnknownTarget, errors.RepositoryUnavailable),
+        fails=(
+            errors.BadInput,
+            errors.UnknownLabel,
+            errors.UnknownTarget,
+            errors.RepositoryUnavailable,
+            errors.NotOffered,
+        ),
     ),
     "history.diff": Operation(
         "History",
@@ -298,7 +306,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "Streams",
         "Follow topics by Server-Sent Events",
         _FRAMES + " The event's name is the frame's type, its data the frame; `sync` alone carries an `id`.",
-        {200: Answer("The stream.", _text("text/event-stream", _STREAM_EXAMPLE))},
+        {200: Answer("The stream.", _STREAM)},
         more=(_TOPICS, _TOPIC_ETAGS, _ACCEPT, _INSTANCE, _LAST_EVENT_ID, _ORIGIN),
         fails=(
             errors.BadInput,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 
 from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
@@ -10,8 +11,8 @@ from flask.typing import ResponseReturnValue
 from app.access import Access, Action, holds
 from app.blueprints.schemas import InstancesQuery, NoQuery, ProblemsQuery, load_query
 from app.changes import Planner
-from app.engine import ConfigEngine, Instances, Problem, Problems, Rollouts, World, bad_head, totals
-from app.model import Target
+from app.engine import ConfigEngine, Instances, Problem, Problems, Rollouts, World, bad_head, totals, withheld_problems
+from app.model import Json, Target
 from app.observability import Health
 
 _NONE, _INSTANCES_QUERY, _PROBLEMS_QUERY = NoQuery(), InstancesQuery(), ProblemsQuery()
@@ -23,10 +24,11 @@ def blueprint(
     instances: Instances,
     planner: Planner,
     rollouts: Rollouts,
+    withheld: Callable[[], Mapping[str, str]],
     access: Access,
     health: Health,
 ) -> Blueprint:
-    """`planner` knows the targets that the repository speaks of."""
+    """`planner` knows the targets that the repository speaks of; `withheld` the heads that nobody vouches for."""
     routes = Blueprint("overview", __name__, url_prefix="/v1/admin")
 
     def is_visible(target: Target) -> bool:
@@ -34,12 +36,13 @@ def blueprint(
 
     def found(world: World) -> tuple[list[Target], list[Problem]]:
         """The targets that somebody asks for or follows and the caller may see, and what is wrong with them."""
-        targets = list(filter(is_visible, {*engine.known(), *instances.targets()}))
+        known = {each.topic: each for each in (*instances.targets(), *engine.known())}  # by two names, some of them
+        targets = list(filter(is_visible, known.values()))
         return targets, problems.among(world, targets)
 
     def status() -> ResponseReturnValue:
         load_query(_NONE, request.args)
-        world = engine.world
+        world, sees_all = engine.world, holds(g.principal, Action.VIEW)
         targets, wrong = found(world)
         listed = filter(is_visible, planner.known(world))
         head = world.heads.get(world.default_label)
@@ -50,6 +53,7 @@ def blueprint(
             "head": head.commit if head else None,
             "since": head.at if head else None,
             "stale": [each.as_json() for each in world.stale],
+            "repositories": {name: _repository(each) for name, each in world.further.items()} if sees_all else {},
             "targets": {"known": len({*targets, *listed}), **_counted(wrong)},
             "instances": totals(instances.all(world, is_visible)),
         }
@@ -62,7 +66,8 @@ def blueprint(
             unasked = filter(is_visible, planner.known(world) - set(targets))
             wrong += [bad_head(*each) for each in planner.bad(world, unasked)]
         if holds(g.principal, Action.VIEW):
-            wrong += rollouts.problems(world)
+            of_all = (problems.of_repositories(world), rollouts.problems(world), withheld_problems(world, withheld()))
+            wrong += itertools.chain.from_iterable(of_all)
         return {"problems": [each.as_json() for each in wrong]}
 
     def list_instances() -> ResponseReturnValue:
@@ -90,6 +95,17 @@ def blueprint(
     for name, view in views.items():
         routes.get(f"/{name}", endpoint=name)(view)
     return routes
+
+
+def _repository(world: World) -> dict[str, Json]:
+    """A further repository, as it stands here."""
+    head = world.heads.get(world.default_label)
+    return {
+        "label": world.default_label,
+        "head": head.commit if head else None,
+        "since": head.at if head else None,
+        "stale": [each.as_json() for each in world.stale],
+    }
 
 
 def _counted(problems: list[Problem]) -> dict[str, int]:

@@ -367,7 +367,7 @@ class InstancesSchema(Schema):
     next = fields.Integer(required=True, allow_none=True, metadata={"description": "The next page's `offset`."})
 
 
-_KINDS = ["held_back", "stale", "failing", "bad", "schema", "rollout", "server"]
+_KINDS = ["held_back", "stale", "failing", "bad", "schema", "rollout", "unsigned", "server"]
 
 
 class HeldSchema(Schema):
@@ -402,6 +402,15 @@ class TargetsSchema(Schema):
     failing = fields.Integer(required=True)
 
 
+class FurtherRepositorySchema(Schema):
+    """Where the default label of a further repository stands."""
+
+    label = fields.String(required=True)
+    head = fields.String(required=True, allow_none=True)
+    since = fields.String(required=True, allow_none=True)
+    stale = fields.List(fields.Nested(StaleSchema), required=True)
+
+
 class ServerStatusSchema(Schema):
     """How the server is: the health report, and more."""
 
@@ -413,6 +422,12 @@ class ServerStatusSchema(Schema):
     head = fields.String(required=True, allow_none=True)
     since = fields.String(required=True, allow_none=True, metadata={"description": "Since when the label is there."})
     stale = fields.List(fields.Nested(StaleSchema), required=True)
+    repositories = fields.Dict(
+        keys=fields.String(),
+        values=fields.Nested(FurtherRepositorySchema),
+        required=True,
+        metadata={"description": "The further repositories, by name, for who may see every configuration."},
+    )
     targets = fields.Nested(TargetsSchema, required=True)
     instances = fields.Nested(TotalsSchema, required=True)
 

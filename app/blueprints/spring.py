@@ -37,16 +37,18 @@ READS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How this server speaks it: `prefix` before every path, `uri` before every source's name, and the headers that a
-    token may stand in beside Authorization."""
+    """How this server speaks it: `prefix` before every path, `uris` before the names of the sources of each repository,
+    and the headers that a token may stand in beside Authorization."""
 
     prefix: str
-    uri: str
+    uris: Mapping[str, str]
     token_headers: tuple[str, ...]
 
 
-def dialect_of(prefix: str, repo_url: str, token_headers: Sequence[str]) -> Dialect:
-    return Dialect(prefix, shown_url(repo_url), (*token_headers, TOKEN_HEADER))
+def dialect_of(prefix: str, urls: Mapping[str, str], token_headers: Sequence[str]) -> Dialect:
+    """`urls` are those of the repositories by name, "" being the configuration repository."""
+    uris = {name: shown_url(url) for name, url in urls.items()}
+    return Dialect(prefix, uris, (*token_headers, TOKEN_HEADER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def blueprint(environments: SpringEnvironments, files: SpringFiles, dialect: Dia
         elif asked.extension is not None:
             shown = _flat(found, asked.extension)
         else:
-            shown = _environment(found, asked, dialect.uri)
+            shown = _environment(found, asked, dialect.uris)
         unchanged = not etags().isdisjoint({shown.etag, "*"})
         response = Response(
             None if unchanged else shown.body(), 304 if unchanged else 200, content_type=shown.media_type
@@ -106,7 +108,7 @@ def shown_url(repo_url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _environment(found: Environment, asked: Wanted, uri: str) -> _Shown:
+def _environment(found: Environment, asked: Wanted, uris: Mapping[str, str]) -> _Shown:
     kind = request.accept_mimetypes.best_match((_JSON, V2), _JSON)
 
     def body() -> str:
@@ -116,7 +118,7 @@ def _environment(found: Environment, asked: Wanted, uri: str) -> _Shown:
             "label": asked.label,
             "version": found.version,
             "state": "",
-            "propertySources": property_sources_json(found, uri, origins=kind == V2),
+            "propertySources": property_sources_json(found, uris, origins=kind == V2),
         }
         return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 

@@ -157,6 +157,7 @@ class Changes:
         Raises as `change` does; Conflict when the plan has another id by now.
         """
         self._leave.check_write(order.principal, scope.files)
+        self._check_here(scope.service, ())
 
         def make(world: World, head: Head) -> Proposal:
             commit = self._planner.commit(world, to, "to")
@@ -172,6 +173,7 @@ class Changes:
 
         if not self._leave.sees(order.principal, Target(service, envs[:1], "")):
             raise Forbidden("no grant of this token covers the env to promote from")
+        self._check_here(service, envs)
 
         def make(_world: World, head: Head) -> Proposal:
             return restore.promoted(self._planner.tree(head.commit), service, envs, self._layout)
@@ -194,6 +196,14 @@ class Changes:
     def _has_arrived(self, intent: Intent) -> bool:
         tip = self._repository.refs().branches.get(intent.label)
         return tip is not None and self._repository.is_ancestor(intent.commit, tip)
+
+    def _check_here(self, service: str | None, envs: tuple[str, ...]) -> None:
+        """Raises NotOffered for a service that is read from a further repository: nothing is written there."""
+        names = self._planner.elsewhere(service, envs or ("*",)) if service is not None else ()
+        if names:
+            raise NotOffered(
+                f"{service} is read from {', '.join(names)}: this server writes to REPO_URL alone, push there"
+            )
 
     def _must_write(self) -> GitWriter:
         if self._writer is None:

@@ -17,7 +17,7 @@ from app.changes.staged import StagedBlobs
 from app.effective import NO_DOCUMENTS, OWN_FOLDER, Documents, Layout, fingerprint
 from app.effective.limits import MAX_BYTES
 from app.effective.own_files import TARGETS_FILE, read_targets
-from app.engine import Head, Loader, SecretReader, Targets, Trees, World
+from app.engine import Head, Loader, ReadsTrees, SecretReader, Targets, World
 from app.errors import BadConfiguration, BadInput, ConfigServerError, SecretRefused, UnknownLabel
 from app.model import COMMIT, Blob, RefKind, Target, Tree
 from app.repository import BlobTooLarge, NewFile
@@ -28,11 +28,13 @@ _SCHEMAS = f"{OWN_FOLDER}/schemas/"
 @dataclass(frozen=True, slots=True)
 class Around:
     """What a planner asks the running server: the topic of every subscription there is, which targets of a label were
-    read lately, and the documents of Vault that a target has as a whole."""
+    read lately, the documents of Vault that a target has as a whole, and which further repositories a service in some
+    envs is read from."""
 
     topics: Callable[[], Iterable[str]]
     recent: Callable[[str], Iterable[Target]]
     documents: Callable[[Target], Documents]
+    elsewhere: Callable[[str, tuple[str, ...]], tuple[str, ...]]
 
 
 class Planner:
@@ -41,7 +43,7 @@ class Planner:
 
     def __init__(
         self,
-        trees: Trees,
+        trees: ReadsTrees,
         targets: Targets,
         blobs: StagedBlobs,
         loader: Loader,
@@ -144,7 +146,8 @@ class Planner:
         schemas = any(path.startswith(_SCHEMAS) for path in files)
         places = {self._loader.folders(tree) for tree in (before, after)}
         found = set()
-        for target in in_slices(self._known_targets(head, before, after) | _followed(head.label, topics)):
+        followed = filter(self._is_ours, _followed(head.label, topics))
+        for target in in_slices(self._known_targets(head, before, after).union(followed)):
             if any(reach.covers(target.service, env) for reach in reaches for env in target.envs) and (
                 schemas
                 or any(each.path in files for folders in places for each in self._loader.candidates(target, folders))
@@ -181,7 +184,15 @@ class Planner:
             same = before.blobs.keys() == after.blobs.keys()
             listed = named if same else named | self._aside(lambda: self._layout.targets(after.blobs))
         found = {Target(service, (env,), head.label) for service, env in listed}
-        return found | set(self._around.recent(head.label))
+        return set(filter(self._is_ours, found)) | set(self._around.recent(head.label))
+
+    def elsewhere(self, service: str, envs: tuple[str, ...]) -> tuple[str, ...]:
+        """The further repositories that it is read from, which nothing is written to here."""
+        return self._around.elsewhere(service, envs)
+
+    def _is_ours(self, target: Target) -> bool:
+        """Whether it is read from this repository, and not from further ones in its place."""
+        return not self._around.elsewhere(target.service, target.envs)
 
     def _listed(self, tree: Tree) -> frozenset[tuple[str, str]] | None:
         """Those of targets.toml; None without one, or with one that cannot be read."""

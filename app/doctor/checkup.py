@@ -44,6 +44,7 @@ def _elsewhere(settings: Settings) -> Iterator[Finding]:
         return
     try:
         yield from remote.git(settings, services.git_credentials)
+        yield from remote.further(settings, services.further.described)
         yield from remote.vault(settings, backend)
         yield from remote.bus(link)
         yield from remote.keys(issuers)

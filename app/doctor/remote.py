@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -15,8 +16,9 @@ from app.access import Issuers
 from app.cache import RedisLink
 from app.doctor.finding import Finding, failed, ok, warning
 from app.errors import BusUnavailable, RepositoryUnavailable, SecretsUnavailable
+from app.issuer_profiles import issuer_profiles
 from app.model import SecretPath
-from app.repository import GitCredentials, look_at
+from app.repository import FurtherRepository, GitCredentials, look_at
 from app.secrets import SecretBackend, SecretDenied
 from app.settings import Settings
 
@@ -42,6 +44,24 @@ def git(settings: Settings, credentials: GitCredentials) -> Iterator[Finding]:
         yield warning("git", text, "Look at CONFIG_SERVER_DEFAULT_LABEL.")
     else:
         yield ok("git", f"{len(remote.branches)} branches, the default is {default}")
+
+
+def further(settings: Settings, repositories: Sequence[FurtherRepository]) -> Iterator[Finding]:
+    """Each further repository answers, and has the label that it has by default."""
+    for each in repositories:
+        try:
+            remote = look_at(each.url, each.credentials, timeout=settings.git_timeout_seconds)
+        except (RepositoryUnavailable, ValueError) as exc:
+            remedy = (
+                f"Try `git ls-remote` with its credentials; look at {each.name} in CONFIG_SERVER_REPOSITORIES_FILE."
+            )
+            yield failed("git", f"{each.name}: {exc}", remedy)
+            continue
+        if each.label in remote.branches:
+            yield ok("git", f"{each.name}: {len(remote.branches)} branches, the default is {each.label}")
+        else:
+            remedy = f"Give {each.name} a label in CONFIG_SERVER_REPOSITORIES_FILE, or push to it."
+            yield failed("git", f"{each.name}: there is no branch {each.label}", remedy)
 
 
 def vault(settings: Settings, backend: SecretBackend | None) -> Iterator[Finding]:
@@ -113,9 +133,13 @@ def keys(issuers: Issuers) -> Iterator[Finding]:
 
 def clocks(settings: Settings) -> Iterator[Finding]:
     """Ours, beside those of whoever signs tokens and leases."""
-    issuer = settings.jwt_jwks_url or (settings.jwt_issuer if settings.jwt_discovery else None)
-    for name, url in {"the issuer": issuer, "Vault": settings.vault_addr}.items():
-        skew = skew_of(url) if url else None
+    profiles = issuer_profiles(settings)
+    asked = [("Vault", settings.vault_addr, settings.vault_cacert)]
+    for profile in profiles:
+        name = f"the issuer {profile.issuer}" if len(profiles) > 1 else "the issuer"
+        asked.append((name, profile.jwks_url or (profile.issuer if profile.discovery else None), profile.ca_file))
+    for name, url, ca_file in asked:
+        skew = skew_of(url, ca_file) if url else None
         if skew is None:
             continue
         text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} {name}"
@@ -127,11 +151,11 @@ def clocks(settings: Settings) -> Iterator[Finding]:
             yield failed("clock", text, "Run NTP on both: tokens are refused as expired, or as not valid yet.")
 
 
-def skew_of(url: str) -> float | None:
-    """Seconds that our clock is ahead of the one behind `url`; None where it does not tell."""
+def skew_of(url: str, ca_file: Path | None = None) -> float | None:
+    """Seconds that our clock is ahead of the one behind `url`; None where it does not tell. TLS trusts `ca_file`."""
     before = time.time()
     try:
-        answer = requests.head(url, timeout=(2, 2), allow_redirects=False)
+        answer = requests.head(url, timeout=(2, 2), allow_redirects=False, verify=str(ca_file) if ca_file else True)
         there = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (requests.RequestException, KeyError, ValueError):
         return None

@@ -18,7 +18,9 @@ from app.effective.fold import fold, ordered
 from app.effective.formats import FORMATS, Format, flatten, subtree
 from app.effective.keys import key_text, parse_key
 from app.effective.leaves import leaf_nodes
+from app.effective.matching import checked_pattern, matching
 from app.effective.overrides import NO_OVERRIDES, OVERRIDES, Overrides, read_overrides
+from app.effective.places import Places
 from app.effective.precedence import DEFAULT_ENV, Candidate, candidates, checked_search_path, locations
 from app.effective.reach import EVERYTHING, OWN_FOLDER, Layout, Reach
 from app.effective.references import MalformedReference, parse_template, transit_reference
@@ -53,6 +55,7 @@ __all__ = [
     "MalformedReference",
     "MapTree",
     "Overrides",
+    "Places",
     "PropertySource",
     "Reach",
     "SchemaFile",
@@ -67,6 +70,7 @@ __all__ = [
     "changed_keys",
     "check_path",
     "check_unmasked",
+    "checked_pattern",
     "checked_search_path",
     "decode",
     "documents_of",
@@ -84,6 +88,7 @@ __all__ = [
     "leaf_nodes",
     "locations",
     "mask",
+    "matching",
     "merged",
     "ordered",
     "parse",

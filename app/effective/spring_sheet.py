@@ -23,13 +23,15 @@ _SOURCES = "sources"
 class PropertySource:
     """One document as clients get it; `name` lacks the repository's URL, `origins` are `line:column` by key.
 
-    `in_repository`: it is a file's; else it has no origins, and its name is whole.
+    `in_repository`: it is a file's; else it has no origins, and its name is whole. `repository` is which further one it
+    is of, "" for the configuration repository.
     """
 
     name: str
     values: Mapping[str, Node]
     origins: Mapping[str, str]
     in_repository: bool
+    repository: str = ""
 
 
 def spring_sheet(

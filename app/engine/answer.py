@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from app.effective import FORMATS, flatten, key_text, parse_key, subtree
 from app.engine.resolver import Resolution
+from app.engine.world import World
 from app.errors import BadInput
 from app.model import Json, Principal, Stale, View
 from app.notify import Rev
 from app.observability import span
+from app.secrets import Held
 
 
 def _stays() -> bool:
@@ -47,6 +50,15 @@ class ReadRequest:
     gone: Callable[[], bool] = _stays
 
 
+class Reader(NamedTuple):
+    """Who is answered: what is told of it."""
+
+    principal: Principal
+    view: View
+    request_id: str
+    address: str
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`body` is None when the caller's copy is still right (304). `etag` is the entity tag of this representation."""
@@ -59,6 +71,17 @@ class Answer:
     topic: str
     stale: tuple[Stale, ...]
     config_etag: str
+    world: World = field(repr=False)
+    resolution: Resolution = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """An answer's bytes are those of everybody with this view who asks the same, as long as this stands."""
+
+    world: World
+    resolution: Resolution
+    held: Held
 
 
 def entity_tag(request: ReadRequest, resolution: Resolution) -> str:

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from app.cache import LocalCache
-from app.engine.answer import Answer, ReadRequest, entity_tag, media_type, write
+from app.engine.answer import Answer, Lasting, Reader, ReadRequest, entity_tag, media_type, write
 from app.engine.files import FileAnswer, PlainFiles
+from app.engine.placement import Locates
 from app.engine.resolver import Resolution, Resolver
-from app.engine.targets import Targets
 from app.engine.world import Head, World
 from app.errors import (
     Behind,
@@ -23,7 +23,7 @@ from app.errors import (
     UnknownTarget,
     Unprocessable,
 )
-from app.model import COMMIT, SecretPath, Stale, StaleReason, Target
+from app.model import COMMIT, SecretPath, Stale, StaleReason, Target, parts_of
 from app.notify import ConfigChangeNotifier, Rev, Subscriber
 
 HINT_SECONDS = 1.0
@@ -70,13 +70,13 @@ class ConfigEngine:
 
     def __init__(
         self,
-        targets: Targets,
+        targets: Locates,
         resolver: Resolver,
         files: PlainFiles,
         notifier: ConfigChangeNotifier,
         *,
         hint: Callable[[], object],
-        on_read: Callable[[ReadRequest, Resolution], None],
+        on_read: Callable[[ReadRequest | Reader, Resolution], None],
         on_waiting: Callable[[int], None],
         catch_up: float,
         accept_empty: bool = True,
@@ -151,6 +151,27 @@ class ConfigEngine:
             self._on_read(request, resolution)
         return answer
 
+    def lasting(self, request: ReadRequest, answer: Answer) -> Lasting | None:
+        """What `read` will answer to this request is this answer, for as long as it `stands`.
+
+        None where that depends on more: the time, who asks, or what is on its way.
+        """
+        target, world = answer.resolution.target, answer.world
+        if answer.stale or request.at is not None or request.wait or target.is_candidate:
+            return None
+        if any(rollout.covers(target.service, target.envs) for rollout in world.rollouts):
+            return None
+        held = self._resolver.held(answer.resolution, world)
+        return Lasting(world, answer.resolution, held) if held is not None else None
+
+    def stands(self, lasting: Lasting) -> bool:
+        """Whether nothing has been installed since, and Vault need not be asked for any of its secrets."""
+        return lasting.world is self._world and self._resolver.holds(lasting.held)
+
+    def read_again(self, reader: Reader, lasting: Lasting) -> None:
+        """`reader` was answered with it whole."""
+        self._on_read(reader, lasting.resolution)
+
     def file(self, request: ReadRequest, path: str, *, raw: bool) -> FileAnswer:
         """A plain file beside the configuration; `raw`: its bytes as they are. Raises UnknownFile, and as `read`."""
         world, head, target = self._locate(request)
@@ -191,7 +212,7 @@ class ConfigEngine:
         resolution = self._resolver.resolve(world, head, target, protected=protected)
         if not self._accept_empty and not self._resolver.is_own(resolution):
             raise UnknownTarget("nothing configures this service")
-        stale = (*resolution.stale, *world.stale, *self._resolver.vault_stale(resolution))
+        stale = (*resolution.stale, *world.stale_of(target.label), *self._resolver.vault_stale(resolution))
         current = Current(resolution, stale, rewritten=head.rewritten)
         if self.notifier.is_unread(target) and world is self._world:
             self.notifier.refer(target, current.secrets)
@@ -208,11 +229,11 @@ class ConfigEngine:
         instances only.
         """
         known = {*self._resolver.served(), *self._also_served(), *self.notifier.targets()}
-        return {
-            each
-            for each in known
-            if not (each.is_candidate or COMMIT.fullmatch(each.label)) and len(each.services) == 1
-        }
+        return {each for each in known if not (each.is_candidate or _is_of_a_commit(each)) and len(each.services) == 1}
+
+    def further_labels(self) -> set[str]:
+        """Those of further repositories that this worker has served, as far as it remembers."""
+        return {each.label for each in self._resolver.served() if each.is_further}
 
     def inputs(self, target: Target) -> tuple[str, ...]:
         return self._resolver.inputs(target)
@@ -235,6 +256,8 @@ class ConfigEngine:
                 topic=target.topic,
                 stale=current.stale,
                 config_etag=resolution.etag,
+                world=world,
+                resolution=resolution,
             ),
             resolution,
         )
@@ -311,3 +334,7 @@ class ConfigEngine:
         with self._swapped:
             self._world = world
             self._swapped.notify_all()
+
+
+def _is_of_a_commit(target: Target) -> bool:
+    return any(COMMIT.fullmatch(label) for _, label in parts_of(target.label))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import mimetypes
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from app.effective import MalformedReference, fill_text, flatten, locations
+from app.effective import MalformedReference, fill_text, flatten
 from app.effective.placeholders import BadPlaceholder
-from app.effective.precedence import EXTENSIONS, STAR
-from app.engine.loader import Loader, Trees
+from app.effective.precedence import EXTENSIONS
+from app.engine.loader import Loader, ReadsTrees
 from app.engine.resolver import Resolution
+from app.engine.schemas import Blobs
 from app.errors import BadConfiguration, UnknownFile
-from app.model import Blob, Stale, Target, View
+from app.model import Blob, Stale, View
 from app.notify import Rev
-from app.repository import BlobTooLarge, GitConfigBackend
+from app.repository import BlobTooLarge
 
 MAX_TEXT = 1 << 20
 MAX_BYTES = 16 << 20
@@ -43,18 +43,16 @@ class PlainFiles:
 
     def __init__(
         self,
-        repository: GitConfigBackend,
-        trees: Trees,
+        repository: Blobs,
+        trees: ReadsTrees,
         loader: Loader,
         *,
-        search_paths: tuple[str, ...],
         etag_key: bytes,
     ) -> None:
         self._repository = repository
         self._trees = trees
         self._loader = loader
-        self._search_paths = search_paths
-        self._roots = [_root(pattern) for pattern in search_paths if "{" in pattern]
+        self._places = loader.places
         self._etag_key = etag_key
 
     def read(self, resolution: Resolution, view: View, path: str, *, raw: bool) -> FileAnswer:
@@ -91,24 +89,18 @@ class PlainFiles:
         """
         if not all(map(_is_plain, names)):
             raise UnknownFile("no such file")
-        target, tree = resolution.target, self._trees.at(resolution.version)
+        target, tree = resolution.target, self._trees.at(resolution.commit)
         folders = self._loader.folders(tree)
         own = {candidate.path for candidate in self._loader.candidates(target, folders)}
-        for folder in locations(target, self._search_paths, folders):
-            for name in names:
-                found = f"{folder}/{name}" if folder else name
+        for spots in zip(*(self._places.spots(target, folders, name) for name in names), strict=True):
+            for found in spots:
                 blob = tree.blobs.get(found)
-                readable = found in own or not (is_configuration(found) or self._is_anothers(found, target, folders))
+                readable = found in own or not (
+                    is_configuration(found) or self._places.is_anothers(found, target, folders)
+                )
                 if blob is not None and blob.mode in _FILE_MODES and readable:
                     return found, blob
         raise UnknownFile("no such file")
-
-    def _is_anothers(self, path: str, target: Target, folders: frozenset[str] | None) -> bool:
-        """Whether it lies where folders are named after services, envs or labels, and not in one of this target's."""
-        if not any(root.match(path) for root in self._roots):
-            return False
-        mine = locations(target, [pattern for pattern in self._search_paths if "{" in pattern], folders)
-        return not any(path.startswith(f"{folder}/") for folder in mine)
 
     def _filled(self, path: str, data: bytes, resolution: Resolution, view: View) -> bytes:
         try:
@@ -117,11 +109,6 @@ class PlainFiles:
             raise BadConfiguration(path, None, "not UTF-8 text; ask for application/octet-stream") from exc
         except (MalformedReference, BadPlaceholder) as exc:
             raise BadConfiguration(path, None, str(exc)) from exc
-
-
-def _root(pattern: str) -> re.Pattern[str]:
-    """Matches how a path begins that lies where a search path with fields leads."""
-    return re.compile(STAR.join(map(re.escape, pattern.partition("{")[0].split("*"))))
 
 
 def _is_plain(path: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from app.aside import in_slices
 from app.effective import changed_keys, fingerprint, schema_paths, sealed
 from app.effective.schema_file import SCHEMA_FOLDER
-from app.engine.loader import Loader, Trees
+from app.engine.loader import Loader, ReadsTrees
 from app.engine.resolver import Resolver
 from app.engine.world import Head
 from app.errors import BadInput, RepositoryUnavailable, Unprocessable
@@ -81,7 +81,7 @@ class _Good:
 class History:
     """Thread-safe. Starts no process for what the history's file holds; else one walk of Git, shared by who waits."""
 
-    def __init__(self, repository: GitConfigBackend, trees: Trees, loader: Loader, resolver: Resolver) -> None:
+    def __init__(self, repository: GitConfigBackend, trees: ReadsTrees, loader: Loader, resolver: Resolver) -> None:
         self._repository = repository
         self._trees = trees
         self._loader = loader

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from app.aside import in_slices
 from app.effective.rollouts import Rollout
 from app.engine.engine import ConfigEngine
-from app.engine.loader import Trees
+from app.engine.loader import ReadsTrees
 from app.engine.touched import Found, Touched, concerns_all, looking
 from app.engine.vouched import EveryHead, Vouching
-from app.engine.world import World, world_of
+from app.engine.world import Apart, World, world_of
 from app.errors import BusUnavailable, RepositoryUnavailable
 from app.model import SecretPath, Stale, StaleReason, Target
 from app.notify import Cursor, CursorStore, HeadsFile, HostState, Rev, now_text
@@ -27,16 +28,28 @@ MEND_FIRST, MEND_LAST = 1.0, 30.0
 BEHIND_SECONDS = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """A further repository, and the label that it has by default."""
+
+    repository: GitConfigBackend
+    default_label: str
+
+
+NO_MIRRORS: Mapping[str, Mirrored] = MappingProxyType({})
+
+
 class Installer:
     """`follow` is one unit of work, called by one thread at a time. `touched` finds what a move changes; `on_behind`
     asks for a fetch, and is told the highest shared rev that was installed here; `rollouts` reads those of a
-    world; `prepare` writes beforehand what followers will be told of a target."""
+    world; `prepare` writes beforehand what followers will be told of a target; `further` are the further repositories
+    by name."""
 
     def __init__(
         self,
         engine: ConfigEngine,
         repository: GitConfigBackend,
-        trees: Trees,
+        trees: ReadsTrees,
         store: CursorStore,
         heads: HeadsFile,
         *,
@@ -47,6 +60,7 @@ class Installer:
         on_installed: Callable[[World, float, int], None],
         on_rotated: Callable[[SecretPath, Known], None] = lambda _path, _known: None,
         vouching: Vouching | None = None,
+        further: Mapping[str, Mirrored] = NO_MIRRORS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -61,6 +75,9 @@ class Installer:
         self._on_installed = on_installed
         self._on_rotated = on_rotated
         self._vouching = vouching or EveryHead()
+        self._further = further
+        self._apart: Mapping[str, object] = {}
+        self._lacking: dict[str, float] = {}
         self._clock = clock
         self._asked_for: Rev | None = None
         self._seen: Rev | None = None
@@ -75,7 +92,8 @@ class Installer:
             return False
         former = self._engine.world if self._engine.installed else None
         stale = self._git_stale(host)
-        world = world_of(cursor, stale, time.time())
+        world = world_of(cursor, stale, time.time(), self._known_of(host))
+        world = replace(world, further=self._as_far_as_here(former, world))
         if former is not None and self._same(former, world):
             return False
         if self._holds_all(former, world):
@@ -84,10 +102,11 @@ class Installer:
             self._ask_for(world.rev)
             if former is None:
                 return False
-            world = self._behind(former, stale)
+            world = replace(self._behind(former, stale), further=world.further)
             if self._same(former, world):
                 return False
         started = time.perf_counter()
+        self._apart = world.apart
         world = self._vouching.of(world)
         world = replace(world, rollouts=self._rollouts(world))
         with span("config.push", **{"config.rev": str(world.rev)}):
@@ -152,7 +171,43 @@ class Installer:
         return (Stale(StaleReason.GIT, since),) if since else ()
 
     def _same(self, former: World, world: World) -> bool:
-        return former.rev == world.rev and former.stale == world.stale and former.holds == world.holds
+        same = former.rev == world.rev and former.stale == world.stale and former.holds == world.holds
+        return same and self._apart == world.apart
+
+    def _known_of(self, host: HostState | None) -> Mapping[str, Apart]:
+        """What is known of each further repository."""
+        known = {}
+        for name, mirrored in self._further.items():
+            fetched = host.further.get(name) if host else None
+            since = fetched.failing_since if fetched else None
+            known[name] = Apart(mirrored.default_label, (Stale(StaleReason.GIT, since),) if since else ())
+        return known
+
+    def _as_far_as_here(self, former: World | None, world: World) -> Mapping[str, World]:
+        """The further repositories: each as it was while its mirror lacks what is announced, for that is no reason to
+        keep anything else back."""
+        return {
+            name: self._here(name, former.further.get(name) if former else None, its_own, world.rev)
+            for name, its_own in world.further.items()
+        }
+
+    def _here(self, name: str, former: World | None, announced: World, rev: Rev) -> World:
+        known = former.commits if former else frozenset()
+        try:
+            whole = all(self._further[name].repository.has(commit) for commit in announced.commits - known)
+        except RepositoryUnavailable:
+            whole = False
+        if whole:
+            self._lacking.pop(name, None)
+            return announced
+        self._ask_for(rev)
+        since = self._lacking.setdefault(name, self._clock())
+        stale = announced.stale
+        if self._clock() - since >= BEHIND_SECONDS:
+            before = former.stale if former else ()
+            known_behind = [each for each in before if each.reason is StaleReason.BEHIND]
+            stale = (*stale, *(known_behind or [Stale(StaleReason.BEHIND, now_text())]))
+        return replace(announced, heads=former.heads if former else {}, stale=stale)
 
     def _holds_all(self, former: World | None, world: World) -> bool:
         """Whether the mirror of this host has every commit that moved. Only then is all of `rev` readable here."""
@@ -193,10 +248,12 @@ class Installer:
     def _look_again(self, former: World, world: World) -> None:
         """After the push: targets that are read without being subscribed to, so that what is wrong is known now."""
         look = looking(self._engine)
-        for label, head in world.heads.items():
-            old = former.heads.get(label)
-            recent = self._engine.recent(label) if old is not None and old.state != head.state else []
-            changed = self._trees.advance(old.serves, head.serves) if old is not None and recent else frozenset()
+        for label in (*world.heads, *self._engine.further_labels()):
+            old, head = former.stands(label), world.stands(label)
+            if old is None or head is None or old.state == head.state:
+                continue
+            recent = self._engine.recent(label)
+            changed = self._trees.advance(old.serves, head.serves) if recent else frozenset()
             for target in in_slices(recent):
                 if changed is None or not changed.isdisjoint(self._engine.inputs(target)):
                     look(world, target)

@@ -32,7 +32,7 @@ class Instance:
         return {
             "service": self.target.service,
             "env": self.target.env,
-            "label": self.target.label,
+            "label": self.target.asked_label,
             "connection": self.record["id"],
             **{name: self.record.get(name) for name in names},
             "applied": self.applied,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from threading import Lock
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from app.cache import LocalCache, SharedCache
 from app.effective import (
@@ -18,14 +20,13 @@ from app.effective import (
     Documents,
     MapTree,
     Overrides,
-    candidates,
+    Places,
     decode,
     encode,
     expand,
     fold,
     ordered,
     parse,
-    schema_paths,
 )
 from app.engine.schemas import Blobs, SchemaProblem, Schemas, SchemaSet
 from app.errors import BadConfiguration, SchemaViolation
@@ -34,6 +35,7 @@ from app.observability import span
 from app.repository import BlobTooLarge, GitConfigBackend, ObjectLost
 
 MAX_FILE = 1 << 20
+NO_FURTHER: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 _NOBODY = "-"  # no service has this name, so only shared files are its candidates
 _REFUSED = {"120000": "a symbolic link, which is not followed", "160000": "a submodule, which is not read"}
 
@@ -116,17 +118,32 @@ class Trees:
         self._latest = tree
 
 
+class ReadsTrees(Protocol):
+    """See Trees, which has those of one repository."""
+
+    def at(self, commit: str) -> Tree: ...
+
+    def advance(self, old: str, new: str) -> frozenset[str] | None: ...
+
+
+class AppliesSchemas(Protocol):
+    """See Schemas, which has those of one repository."""
+
+    def of(self, service: str, blobs: Mapping[str, Blob]) -> SchemaSet: ...
+
+
 class Loader:
-    """Thread-safe. `search_paths` are the folders of the configuration repository, weakest first; `overrides` is what
-    stands above its files."""
+    """Thread-safe. `search_paths` are the folders of the configuration repository, weakest first, and `further` those
+    of further ones by their names; `overrides` is what stands above its files."""
 
     def __init__(
         self,
         repository: Blobs,
         shared: SharedCache,
-        schemas: Schemas,
+        schemas: AppliesSchemas,
         *,
         search_paths: Sequence[str],
+        further: Mapping[str, Sequence[str]] = NO_FURTHER,
         on_lookup: Callable[[str, bool], None],
         on_resolved: Callable[[float], None],
         overrides: Overrides = NO_OVERRIDES,
@@ -135,8 +152,8 @@ class Loader:
         self._repository = repository
         self._shared = shared
         self._schemas = schemas
-        self._search_paths = tuple(search_paths)
-        self.has_stars = any("*" in path for path in search_paths)
+        self.places = Places({"": search_paths, **further})
+        self.has_stars = self.places.has_stars
         self._on_lookup = on_lookup
         self._on_resolved = on_resolved
         self._sources: LocalCache[tuple[str, str], tuple[Source, ...]] = LocalCache(
@@ -166,7 +183,7 @@ class Loader:
         """Every file that would configure the target, strongest first, absent ones too; `folders` are the tree's."""
         found = self._candidates.get((target, folders))
         if found is None:
-            found = candidates(target, self._search_paths, folders)
+            found = self.places.candidates(target, folders)
             self._candidates.put((target, folders), found)
         return found
 
@@ -176,7 +193,7 @@ class Loader:
         found = self._own.get((target, folders))
         if found is None:
             nobody = replace(target, service=_NOBODY)
-            shared = {each.path for each in candidates(nobody, self._search_paths, folders)}
+            shared = {each.path for each in self.places.candidates(nobody, folders)}
             found = frozenset(each.path for each in self.candidates(target, folders)) - shared
             self._own.put((target, folders), found)
         return found
@@ -218,7 +235,7 @@ class Loader:
 
         Without `folders` those of search paths with `*` are named as `Layout.starred` does.
         """
-        return (*(candidate.path for candidate in self.candidates(target, folders)), *schema_paths(target.service))
+        return (*(each.path for each in self.candidates(target, folders)), *self.places.schema_paths(target))
 
     def inputs_at(self, target: Target, tree: Tree) -> tuple[str, ...]:
         """The same with the schemas that its schemas lean on at this commit."""

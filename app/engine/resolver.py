@@ -14,16 +14,17 @@ from typing import Protocol, TypeAlias, cast
 
 from app.cache import LocalCache
 from app.effective import NO_DOCUMENTS, Documents, as_written, fill, fingerprint, mask
-from app.engine.loader import Trees
+from app.engine.loader import ReadsTrees
+from app.engine.mirrors import Reads
 from app.engine.sources_in import NOTHING_SOURCED, Read, SourceReader
 from app.engine.vault_in import Denied, SecretReader, Secrets
 from app.engine.world import Head, World
 from app.errors import BadConfiguration, ConfigServerError, SecretRefused, SecretsUnavailable, Unprocessable
-from app.model import Effective, Json, RefKind, SecretPath, Stale, StaleReason, Target, Tree, View
+from app.model import Effective, Json, RefKind, SecretPath, Stale, StaleReason, Target, Tree, View, shown_commit
 from app.notify import Announced, Hold, Rev
 from app.observability import span
-from app.repository import GitConfigBackend, ObjectLost
-from app.secrets import Known
+from app.repository import ObjectLost
+from app.secrets import Held, Known
 from app.secrets.flight import SingleFlight
 
 #: How many first-parent commits that touch a target's files are tried when no announced head is good.
@@ -35,7 +36,8 @@ REFUSAL_SECONDS = 1.0
 class Resolution:
     """The answer for one target, before it is written in a format.
 
-    `version` is the commit of the content and `head` that of the label. `stale` tells why they differ. `unresolved`
+    `commit` is where the content comes from: as `version` says it too, but that it names further repositories; `head`
+    is where the label stands. `stale` tells why they differ. `unresolved`
     are the keys whose references stay as written because the label is not protected. `sources` are the documents of
     Vault that it has, or would have, as a whole.
     """
@@ -43,12 +45,17 @@ class Resolution:
     target: Target
     effective: Effective
     secrets: Secrets
-    version: str
+    commit: str
     head: str
     etag: str
     stale: tuple[Stale, ...] = ()
     unresolved: tuple[str, ...] = ()
     sources: Read = ()
+
+    @property
+    def version(self) -> str:
+        """The commit of the content; of several repositories each one's, with commas between."""
+        return shown_commit(self.commit)
 
     def document(self, view: View) -> dict[str, Json]:
         """The configuration as `view` may see it; not to be changed, and with View.RESOLVED (plaintext) not kept."""
@@ -72,6 +79,10 @@ class Resolution:
     @cached_property
     def _masked_etag(self) -> str:
         return hashlib.sha256(f"{self.etag} masked".encode()).hexdigest()[:32]
+
+    @cached_property
+    def topic(self) -> str:
+        return self.target.topic
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -131,8 +142,8 @@ class Resolver:
 
     def __init__(
         self,
-        repository: GitConfigBackend,
-        trees: Trees,
+        repository: Reads,
+        trees: ReadsTrees,
         loader: Loads,
         reader: SecretReader,
         *,
@@ -198,9 +209,25 @@ class Resolver:
             return ()
         return (Stale(StaleReason.VAULT, self._reader.unavailable_since()),)
 
+    def held(self, resolution: Resolution, world: World) -> Held | None:
+        """What `resolution` needs of Vault: as long as that `holds`, it is what this world has.
+
+        None where it may become another without that: it is stale, or lacks a document that may come.
+        """
+        sources = [secret for _, secret in resolution.sources if secret is not None]
+        if resolution.stale or resolution.secrets.stale or len(sources) < len(resolution.sources):
+            return None
+        reader = self._reader.acting_for(resolution.target.service)
+        referred = reader.held(resolution.secrets.documents, world.secrets)
+        whole = self._reader.held(sources, world.secrets)
+        return None if referred is None or whole is None else referred + whole
+
+    def holds(self, held: Held) -> bool:
+        return self._reader.holds(held)
+
     def is_own(self, resolution: Resolution) -> bool:
         """Whether something configures this service, and not only all services."""
-        own = self._loader.own_paths(resolution.target, self._trees.at(resolution.version))
+        own = self._loader.own_paths(resolution.target, self._trees.at(resolution.commit))
         return not own.isdisjoint(resolution.effective.paths)
 
     def inputs(self, target: Target) -> tuple[str, ...]:
@@ -275,7 +302,8 @@ class Resolver:
             unresolved = ()
             secrets = self._secrets(effective, world.secrets, target)
         etag = self._etag(effective, secrets)
-        resolution = Resolution(target, effective, secrets, commit, head.commit, etag, (), unresolved, sourced.read)
+        stands = shown_commit(head.commit)
+        resolution = Resolution(target, effective, secrets, commit, stands, etag, (), unresolved, sourced.read)
         resolution.document(View.RESOLVED)  # what cannot be filled in is found before anyone is told of it
         return resolution
 
@@ -294,7 +322,7 @@ class Resolver:
             except (BadConfiguration, SecretRefused, ObjectLost):
                 since = former.at or since
                 continue
-            return replace(good, stale=(Stale(reason, since, head.commit, str(failure)),))
+            return replace(good, stale=(Stale(reason, since, shown_commit(head.commit), str(failure)),))
         raise failure
 
     def _former_versions(self, head: Head, target: Target) -> Iterator[Announced]:
@@ -312,9 +340,10 @@ class Resolver:
         if served is None:
             raise SecretsUnavailable("the secrets of this configuration cannot be read at the moment")
         secrets = self._secrets(served.effective, world.secrets, target)
-        stale = Stale(StaleReason.VAULT, self._reader.unavailable_since(), head.commit)
+        shown = shown_commit(head.commit)
+        stale = Stale(StaleReason.VAULT, self._reader.unavailable_since(), shown)
         etag = self._etag(served.effective, secrets)
-        return replace(served, secrets=secrets, head=head.commit, etag=etag, stale=(stale,))
+        return replace(served, secrets=secrets, head=shown, etag=etag, stale=(stale,))
 
     def _secrets(self, effective: Effective, announced: Mapping[SecretPath, Known], target: Target) -> Secrets:
         """Raises SecretRefused, SecretsUnavailable."""

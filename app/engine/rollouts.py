@@ -14,7 +14,7 @@ from app.effective.limits import MAX_BYTES
 from app.effective.rollouts import ROLLOUTS_FILE, Rollout, read_rollouts
 from app.engine.engine import ConfigEngine
 from app.engine.instances import topic_target
-from app.engine.loader import Trees
+from app.engine.loader import ReadsTrees
 from app.engine.problems import Problem
 from app.engine.world import World
 from app.errors import BadConfiguration, BusUnavailable, ConfigServerError
@@ -37,7 +37,7 @@ class Rollouts:
         self,
         engine: ConfigEngine,
         repository: GitConfigBackend,
-        trees: Trees,
+        trees: ReadsTrees,
         store: CursorStore,
         *,
         record: Callable[[AuditEvent], None],

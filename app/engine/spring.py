@@ -9,7 +9,7 @@ from app.effective import PropertySource, property_sources
 from app.engine.engine import ConfigEngine
 from app.engine.resolver import Resolution, Resolver
 from app.errors import UnknownLabel, UnknownTarget
-from app.model import Json, Node, Principal, Reference, Stale, Template, View
+from app.model import OF, Json, Node, Principal, Reference, Stale, Template, View
 from app.notify import Rev
 
 
@@ -54,7 +54,8 @@ class Environment:
             for source in property_sources(resolution.effective):
                 # What no label makes different comes once, where it is strongest.
                 if source.in_repository or resolution is self.resolutions[-1]:
-                    yield replace(source, values=self._shown(resolution, source.values))
+                    values = self._shown(resolution, source.values)
+                    yield replace(_of_repository(resolution, source), values=values)
 
     def _shown(self, resolution: Resolution, values: Mapping[str, Node]) -> Mapping[str, Node]:
         if resolution.unresolved:
@@ -69,6 +70,16 @@ class Environment:
             if reference in resolution.secrets.by_reference:
                 return resolution.secrets.lookup(reference)
         return reference.text
+
+
+def _of_repository(resolution: Resolution, source: PropertySource) -> PropertySource:
+    """A source of a further repository by its own name: that of the repository goes where its URL does."""
+    for repository in resolution.target.repositories if source.in_repository else ():
+        for before in ("", "Config resource '"):
+            if source.name.startswith(f"{before}{repository}{OF}"):
+                name = source.name.replace(f"{repository}{OF}", "", 1)
+                return replace(source, name=name, repository=repository)
+    return source
 
 
 def is_decrypted(node: Node, value: Json) -> bool:
@@ -132,7 +143,8 @@ class SpringEnvironments:
         if missing is not None and not found:
             raise missing
         stale = [each for resolution in found for each in self._stale(resolution)]
-        return Environment(request.view, tuple(found), world.rev, tuple(dict.fromkeys((*stale, *world.stale))))
+        stale += [each for resolution in found for each in world.stale_of(resolution.target.label)]
+        return Environment(request.view, tuple(found), world.rev, tuple(dict.fromkeys(stale)))
 
     def tell(self, request: SpringRequest, environment: Environment) -> None:
         """Have it on record that this was answered."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from app.effective import (
     SPRING_FORMATS,
-    Layout,
     MalformedReference,
     PropertySource,
     SpringPlaceholders,
@@ -24,11 +23,14 @@ from app.errors import BadConfiguration, UnknownFile, Unprocessable
 from app.model import Blob, Json, Node, View
 
 
-def property_sources_json(environment: Environment, uri: str, *, origins: bool) -> list[Json]:
-    """The member `propertySources`; with `origins` (v2) each value beside its `line:column`, decrypted ones alone."""
+def property_sources_json(environment: Environment, uris: Mapping[str, str], *, origins: bool) -> list[Json]:
+    """The member `propertySources`; with `origins` (v2) each value beside its `line:column`, decrypted ones alone.
+
+    `uris` are those of the repositories by name, "" being the configuration repository.
+    """
     return [
         {
-            "name": f"{uri}/{source.name}" if source.in_repository else source.name,
+            "name": f"{uris[source.repository]}/{source.name}" if source.in_repository else source.name,
             "source": dict(_values(environment, source, origins=origins)),
         }
         for source in environment.sources()
@@ -59,9 +61,9 @@ def flat_document(environment: Environment, extension: str, *, resolve: bool) ->
 class SpringFiles:
     """Plain files as Spring's clients ask for them. Thread-safe."""
 
-    def __init__(self, files: PlainFiles, layout: Layout) -> None:
+    def __init__(self, files: PlainFiles, is_configuration: Callable[[str], bool]) -> None:
         self._files = files
-        self._layout = layout
+        self._is_laid_out = is_configuration
 
     def read(self, environment: Environment, envs: Sequence[str], path: str, *, raw: bool, resolve: bool) -> FileAnswer:
         """`file-ENV.ext` of the first env that has one, else `file.ext`, from the strongest search location with any.
@@ -90,7 +92,7 @@ class SpringFiles:
 
     def _is_configuration(self, path: str) -> bool:
         """JSON and TOML too where /v1 would read them; elsewhere they are files like any other."""
-        return path.endswith(tuple(f".{name}" for name in SPRING_EXTENSIONS)) or self._layout.is_configuration(path)
+        return path.endswith(tuple(f".{name}" for name in SPRING_EXTENSIONS)) or self._is_laid_out(path)
 
     def _filled(self, environment: Environment, path: str, data: bytes) -> bytes:
         leaves = merged([source.values for source in environment.sources()])

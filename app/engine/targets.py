@@ -59,6 +59,10 @@ class Targets:
         tips = [world.heads[name].commit for name in protected if name in world.heads]
         return any(self._is_ancestor(head.commit, tip) for tip in tips)
 
+    def repositories(self, service: str, envs: tuple[str, ...]) -> tuple[str, ...]:
+        """The further repositories that a target is read from: see Placement."""
+        return ()
+
     def _check_names(self, service: str, envs: tuple[str, ...]) -> None:
         """`pay` + `admin-prod` and `pay-admin` + `prod` name the same file; the list of envs tells them apart."""
         if not self._envs.issuperset(envs):

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from app.aside import in_slices
 from app.engine.engine import ConfigEngine, Current
-from app.engine.loader import Trees
+from app.engine.loader import ReadsTrees
 from app.engine.world import Head, World
 from app.errors import ConfigServerError
 from app.model import CANDIDATE, Target
@@ -34,7 +34,7 @@ def looking(engine: ConfigEngine) -> Look:
 class Touched:
     """Called by one thread at a time, that of the installer."""
 
-    def __init__(self, notifier: ConfigChangeNotifier, trees: Trees, look: Look) -> None:
+    def __init__(self, notifier: ConfigChangeNotifier, trees: ReadsTrees, look: Look) -> None:
         self._notifier = notifier
         self._trees = trees
         self._look = look
@@ -63,6 +63,8 @@ class Touched:
         for label in self._notifier.labels():
             for each in {label, label.partition(CANDIDATE)[0]}:  # a candidate may be answered with what all get
                 touched |= self._moved(label, former.stands(each), world.stands(each))
+            if former.stale_of(label) != world.stale_of(label):
+                touched |= self._notifier.of_label(label)
         return touched
 
     def _moved(self, label: str, old: Head | None, new: Head | None) -> set[Target]:

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from app.cache import LocalCache
+from app.engine.cipher_in import UNREADABLE, CipherReader
 from app.engine.transit_in import TransitReader
 from app.errors import BusUnavailable, SecretRefused
-from app.model import CIPHER, Effective, Json, Reference, Secret, SecretPath, Target
+from app.model import Effective, Json, Reference, Secret, SecretPath, Target
 from app.notify import CursorStore, now_text
-from app.secrets import (
-    KeyRing,
-    Known,
-    PathPolicy,
-    SecretDenied,
-    SecretStore,
-    Undecipherable,
-    alias_of,
-    value_of,
-    without_prefixes,
-)
-
-#: Stands for an encrypted value that this server's keys do not decrypt.
-_UNREADABLE = Secret(SecretPath(CIPHER, "unreadable"), 0, {"": "<n/a>"})
+from app.secrets import Held, Known, PathPolicy, SecretDenied, SecretStore, value_of
 
 
 class Versions:
@@ -66,6 +54,12 @@ class Secrets:
         return value_of(self.by_reference[reference], reference.key, reference.inside)
 
     @property
+    def documents(self) -> tuple[Secret, ...]:
+        """Those of Vault, each once."""
+        from_vault = (secret for reference, secret in self.by_reference.items() if not reference.is_cipher)
+        return tuple({id(secret): secret for secret in from_vault}.values())
+
+    @property
     def stale(self) -> bool:
         """Whether one of them is served from memory because Vault does not answer."""
         return any(secret.stale for secret in self.by_reference.values())
@@ -95,7 +89,7 @@ class Denied(SecretRefused):
 class SecretReader:
     """Applies the path policy, then asks the store. Thread-safe.
 
-    `keys` decrypt encrypted values; None: they are left to who reads the configuration, as they are written.
+    `ciphers` decrypts what the server's own keys have encrypted.
     `transit` has those of Vault's transit engine decrypted; None: they are refused.
     """
 
@@ -105,13 +99,12 @@ class SecretReader:
         policy: PathPolicy,
         aliases: frozenset[str],
         versions: Versions,
-        keys: KeyRing | None = None,
+        ciphers: CipherReader,
         transit: TransitReader | None = None,
     ) -> None:
         self._store = store
-        self._keys = keys
+        self._ciphers = ciphers
         self._transit = transit
-        self._deciphered: LocalCache[Reference, Secret] = LocalCache(10_000)
         self._policy = policy
         self._aliases = aliases
         self._versions = versions
@@ -139,8 +132,10 @@ class SecretReader:
             raise SecretRefused(refused)
 
     def _may_have(self, reference: Reference, target: Target) -> bool:
-        if reference.is_cipher or reference.inside is not None:
+        if reference.inside is not None:
             return True
+        if reference.is_cipher:
+            return self._ciphers.allows(reference, target)
         if reference.is_transit:
             return self._transit is not None and self._transit.allows(reference, target)
         return reference.alias in self._aliases and self._policy.allows(reference, target)
@@ -153,7 +148,7 @@ class SecretReader:
             if reference.is_transit:
                 continue
             if reference.is_cipher:
-                found[reference] = self._decipher(reference)
+                found[reference] = self._ciphers.read(reference)
                 continue
             path = SecretPath(reference.alias, reference.path)
             wanted = (path, reference.version)
@@ -166,7 +161,7 @@ class SecretReader:
                 known = self._store.known(path, reference.key) or (denied.whole_path and agreed is not None)
                 raise Denied(keys, in_use=known) from denied
             found[reference] = documents[wanted]
-        unreadable = frozenset(reference for reference, secret in found.items() if secret is _UNREADABLE)
+        unreadable = frozenset(reference for reference, secret in found.items() if secret is UNREADABLE)
         return Secrets(found, self._lives(found, announced), unreadable)
 
     def _from_transit(self, effective: Effective) -> dict[Reference, Secret]:
@@ -177,24 +172,6 @@ class SecretReader:
             if reference.is_transit and reference not in found:
                 raise Denied(keys, in_use=self._transit.was_in_use(reference))
         return found
-
-    def _decipher(self, reference: Reference) -> Secret:
-        """Decrypted once; the very same document each time, so that nothing seems to have changed."""
-        known = self._deciphered.get(reference)
-        if known is None:
-            known = self._deciphered_anew(reference)
-            self._deciphered.put(reference, known)
-        return known
-
-    def _deciphered_anew(self, reference: Reference) -> Secret:
-        if self._keys is None:
-            return Secret(SecretPath(CIPHER, ""), 0, {reference.key: reference.text})
-        try:
-            cipher = self._keys.of(alias_of(reference.path))
-            plain = cipher.decrypt(without_prefixes(reference.path))
-        except Undecipherable:
-            return _UNREADABLE
-        return Secret(SecretPath(CIPHER, cipher.id), 0, {reference.key: plain})
 
     def _lives(self, found: Mapping[Reference, Secret], announced: Mapping[SecretPath, Known]) -> dict[str, str]:
         """KV v2 has no digest to announce, so what stands there marks a path that was deleted and made anew.
@@ -271,6 +248,17 @@ class SecretReader:
         if agreed is not None:
             self._adopted.put(path, agreed)
         return self._store.get(path, (agreed or found).version, self._service)
+
+    def held(self, secrets: Sequence[Secret], announced: Mapping[SecretPath, Known]) -> Held | None:
+        """These documents of Vault, as long as they are held; None where `read` would ask for one of them again."""
+        for secret in secrets:
+            known = announced.get(secret.path) or self._adopted.get(secret.path)
+            if known is not None and known.gone:
+                return None
+        return self._store.held(secrets, self._service)
+
+    def holds(self, held: Held) -> bool:
+        return self._store.holds(held)
 
     def unavailable_since(self) -> str:
         """Since when Vault does not answer (RFC 3339); this moment, if it has just come back."""

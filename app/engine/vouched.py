@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from app.engine.world import Head, World
+from app.errors import RepositoryUnavailable
 from app.model import RefKind, Refs
 from app.notify import Cursor
 from app.repository import GitConfigBackend
@@ -42,6 +43,30 @@ class EveryHead:
 
     def of(self, world: World) -> World:
         return world
+
+
+class EachVouched:
+    """Of several repositories each by its own; "" is the configuration repository."""
+
+    def __init__(self, each: Mapping[str, Vouching]) -> None:
+        self._each = each
+
+    def among(self, refs: Refs, known: Cursor | None) -> tuple[Refs, Mapping[str, str]]:
+        """Of the configuration repository."""
+        return self._each[""].among(refs, known)
+
+    def of(self, world: World) -> World:
+        """See Vouching."""
+        further = {name: self._further(name, its_own) for name, its_own in world.further.items()}
+        return replace(self._each[""].of(world), further=further)
+
+    def _further(self, name: str, world: World) -> World:
+        """What nobody can vouch for is not served, and keeps nothing else back."""
+        try:
+            return self._each[name].of(world)
+        except RepositoryUnavailable as failure:
+            log.error("git.not_vouched", repository=name, reason=str(failure))
+            return replace(world, heads={})
 
 
 class VouchedHeads:

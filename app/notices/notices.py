@@ -32,26 +32,30 @@ Claim = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A branch or tag that stands elsewhere, is new (no `former`), or is gone (no `commit`), since `at`."""
+    """A branch or tag that stands elsewhere, is new (no `former`), or is gone (no `commit`), since `at`.
+
+    `repository` is which further one it is of, "" for the configuration repository.
+    """
 
     label: str
     former: str | None
     commit: str | None
     at: str
     rev: str
+    repository: str = ""
 
 
 class Notices:
     """Thread-safe. Every worker calls `moved`, `held_back` and `recorded` with what it sees; none of them blocks.
 
-    `claim` decides who tells; `files` names what differs between two commits, None when that is not known.
+    `claim` decides who tells; `files` names what a move changes, None when that is not known.
     """
 
     def __init__(
         self,
         outboxes: Sequence[Outbox],
         claim: Claim,
-        files: Callable[[str, str], Iterable[str] | None],
+        files: Callable[[Moved], Iterable[str] | None],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -100,16 +104,17 @@ class Notices:
             self._found.put(lambda: told)
 
     def _moved(self, move: Moved) -> Notice:
-        files = self._files(move.former, move.commit) if move.former and move.commit else None
+        where = (move.repository,) if move.repository else ()
         return notice(
             "label.moved",
             self._clock(),
-            of=(move.label, move.commit or move.former or "", move.at),
+            of=(*where, move.label, move.commit or move.former or "", move.at),
+            repository=move.repository or None,
             label=move.label,
             commit=move.commit,
             former=move.former,
             rev=move.rev,
-            **_names("files", files),
+            **_names("files", self._files(move)),
         )
 
     def _run(self) -> None:
@@ -136,7 +141,7 @@ def _held_back(target: Target, stale: Stale, now: float) -> Notice:
         of=(target.topic, stale.commit or "", stale.reason.value),
         service=target.service,
         env=target.env,
-        label=target.candidate or target.label,
+        label=target.candidate or target.asked_label,
         commit=stale.commit,
         reason=stale.reason.value,
         since=stale.since,

@@ -17,7 +17,7 @@ from app.notify.cursor import (
     new_epoch,
     now_text,
 )
-from app.notify.heads_file import HeadsFile, Hints, HostState
+from app.notify.heads_file import Fetched, HeadsFile, Hints, HostState
 from app.notify.hub import ConfigChangeNotifier, Subscriber
 from app.notify.leases import LocalLeases, RedisLeases
 from app.notify.local import LocalCursorStore
@@ -31,6 +31,7 @@ __all__ = [
     "Connection",
     "Cursor",
     "CursorStore",
+    "Fetched",
     "HeadsFile",
     "Hints",
     "Hold",

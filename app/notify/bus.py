@@ -13,18 +13,18 @@ import structlog
 
 from app.cache import RedisLink
 from app.errors import BusUnavailable
-from app.observability import current_request
+from app.observability import current_cause
 
 log = structlog.get_logger(__name__)
 
 #: Called with the message's kind: "moved" (the cursor rose, or a message may have been lost) or "hint" (fetch now);
-#: and with the id of the request behind it, for the log.
+#: and with its cause (`current_cause`: the request behind it), for log and traces.
 OnMessage = Callable[[str, str | None], None]
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_CAUSE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}( 00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?")
 
 
-def _silent(kind: str, request_id: str | None) -> None:
+def _silent(kind: str, cause: str | None) -> None:
     """Nobody listens."""
 
 
@@ -52,10 +52,10 @@ class LocalBus:
         self._on_message = on_message
 
     def hint(self) -> None:
-        self._on_message("hint", current_request())
+        self._on_message("hint", current_cause())
 
     def moved(self) -> None:
-        self._on_message("moved", current_request())
+        self._on_message("moved", current_cause())
 
     def close(self) -> None:
         self._on_message = _silent
@@ -86,8 +86,8 @@ class RedisBus:
         self._publish({})
 
     def _publish(self, message: dict[str, str]) -> None:
-        request_id = current_request()
-        text = json.dumps({"v": 1, **message, **({"request": request_id} if request_id else {})})
+        cause = current_cause()
+        text = json.dumps({"v": 1, **message, **({"request": cause} if cause else {})})
         try:
             self._link.call(lambda client: client.publish(self._channel, text))
         except BusUnavailable:
@@ -126,7 +126,7 @@ class RedisBus:
                     kind = kind_of(message) if message else None
                     if kind:
                         self._lost = False
-                        self._on_message(kind, request_of(message) if message else None)
+                        self._on_message(kind, cause_of(message) if message else None)
         finally:
             client.close()
 
@@ -144,9 +144,9 @@ def kind_of(message: dict[str, Any]) -> str | None:
     return "hint" if data.get("hint") == "fetch" else "moved"
 
 
-def request_of(message: dict[str, Any]) -> str | None:
-    """The id of the request behind a message of ours. Whoever can write to Redis may write any: it is for the log."""
+def cause_of(message: dict[str, Any]) -> str | None:
+    """The request behind a message of ours. Whoever can write to Redis may write any: it is for log and traces."""
     if message["type"] != "message":
         return None
     found = json.loads(message["data"]).get("request")
-    return found if isinstance(found, str) and _REQUEST_ID.fullmatch(found) else None
+    return found if isinstance(found, str) and _CAUSE.fullmatch(found) else None

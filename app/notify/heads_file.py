@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,16 +20,27 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """How fetching a further repository goes: since when it fails, the last hint answered, what is withheld (see
+    HostState)."""
+
+    failing_since: str | None = None
+    hint: int = 0
+    withheld: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class HostState:
     """What the puller tells: the cursor as it knows it; since when fetching fails (RFC 3339, None while it works); the
     highest shared rev this host has seen; the last hint (see Hints) that a fetch has answered; the heads of the remote
-    that are not served as they are not signed, by label."""
+    that are not served as they are not signed, by label; how it goes with each further repository, by name."""
 
     cursor: Cursor
     git_failing_since: str | None = None
     seen: Rev | None = None
     hint: int = 0
     withheld: Mapping[str, str] = field(default_factory=dict)
+    further: Mapping[str, Fetched] = field(default_factory=dict)
 
 
 class HeadsFile:
@@ -64,6 +75,7 @@ class HeadsFile:
                 "seen": str(state.seen) if state.seen else None,
                 "hint": state.hint,
                 "withheld": dict(state.withheld),
+                "further": {name: asdict(each) for name, each in state.further.items()},
             }
         )
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".heads-")
@@ -90,8 +102,9 @@ class HeadsFile:
             if data.get("v") != 1:
                 return None
             seen = Rev.parse(data["seen"]) if data["seen"] else None
-            withheld = dict(data.get("withheld", {}))
-            return HostState(Cursor.loads(data["cursor"]), data["git_failing_since"], seen, int(data["hint"]), withheld)
+            cursor, failing, hint = Cursor.loads(data["cursor"]), data["git_failing_since"], int(data["hint"])
+            further = {name: Fetched(**each) for name, each in data.get("further", {}).items()}
+            return HostState(cursor, failing, seen, hint, dict(data.get("withheld", {})), further)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             return None  # another schema, or damaged: as if there were none; the next fetch writes it anew
 

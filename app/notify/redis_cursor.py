@@ -13,7 +13,7 @@ from app.cache import RedisLink
 from app.model import SecretPath
 from app.notify.cursor import Cursor, LabelHead, Rev, dump_known, load_known, secret_path
 from app.notify.redis_scripts import ADOPT, ANNOUNCE, ROTATE, SEED
-from app.observability import current_request
+from app.observability import current_cause
 from app.secrets import Known
 
 log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class RedisCursorStore:
         written = json.dumps({**head.as_json(), "seq": "@seq"})
         seq = str(standing.seq if standing else 0)
         return self._did(
-            ANNOUNCE, before.rev.epoch, label, seq, written, head.commit or "", self.channel, current_request() or ""
+            ANNOUNCE, before.rev.epoch, label, seq, written, head.commit or "", self.channel, current_cause() or ""
         )
 
     def adopt(self, epoch: str, path: SecretPath, found: Known) -> Known:

@@ -5,15 +5,16 @@ token and no unbounded label leaves through here. `flask_metrics` and `multiproc
 them (the HTTP layer and config/gunicorn.conf.py), so that a room that logs does not import Flask.
 """
 
-from app.observability.access_log import access_line, stream_closed, stream_opened
-from app.observability.behalf import Behalf
+from app.observability.access_log import AccessLine, access_line, stream_closed, stream_opened
+from app.observability.behalf import Behalf, current_cause
 from app.observability.health import Condition, Health, PartState
 from app.observability.logs import bind_request, clear_request, configure_logging, current_request, on_behalf_of
 from app.observability.metrics import Metrics
 from app.observability.redaction import printable, redact_text
-from app.observability.traces import is_tracing, request_span, span, start_traces
+from app.observability.traces import is_tracing, open_span, request_span, span, start_traces
 
 __all__ = [
+    "AccessLine",
     "Behalf",
     "Condition",
     "Health",
@@ -23,9 +24,11 @@ __all__ = [
     "bind_request",
     "clear_request",
     "configure_logging",
+    "current_cause",
     "current_request",
     "is_tracing",
     "on_behalf_of",
+    "open_span",
     "printable",
     "redact_text",
     "request_span",

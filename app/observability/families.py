@@ -68,6 +68,7 @@ class Families:
     fetches: Counter
     fetch_seconds: Histogram
     last_fetch: Gauge
+    further_last_fetch: Gauge
     resolve_seconds: Histogram
     vault_read_seconds: Histogram
     cache_hits: Counter
@@ -79,6 +80,7 @@ class Families:
     changes_pushed: Counter
     push_seconds: Histogram
     held_back: Gauge
+    withheld: Gauge
     stale: Gauge
     cursor_seq: Gauge
     audit_records: Counter
@@ -98,6 +100,12 @@ def create_families(registry: CollectorRegistry) -> Families:
         fetch_seconds=make.histogram("git_fetch_duration_seconds", "Time of a fetch.", FETCH_BUCKETS),
         # `max` outlives the worker that pulled: the mirror it left behind is as fresh as before
         last_fetch=make.gauge("git_last_success_timestamp_seconds", "When a fetch last succeeded (0: never).", "max"),
+        further_last_fetch=make.gauge(
+            "git_further_last_success_timestamp_seconds",
+            "When a fetch of a further repository last succeeded.",
+            "max",
+            "repository",
+        ),
         resolve_seconds=make.histogram(
             "resolve_duration_seconds", "Time to resolve a target, secrets included.", RESOLVE_BUCKETS
         ),
@@ -112,9 +120,10 @@ def create_families(registry: CollectorRegistry) -> Families:
         long_polls=make.gauge("long_polls_waiting", "Requests waiting for a change.", "livesum"),
         changes_pushed=make.counter("changes_pushed", "Change frames sent to streams.", "op"),
         push_seconds=make.histogram(
-            "push_duration_seconds", "From a revision installed to its last subscriber served.", REQUEST_BUCKETS
+            "push_duration_seconds", "From a revision found to the last of its subscribers told.", REQUEST_BUCKETS
         ),
         held_back=make.gauge("targets_held_back", "Targets served from an older, good version.", "livemax"),
+        withheld=make.gauge("labels_withheld", "Labels whose head is not served, as it is not signed.", "livemax"),
         stale=make.gauge("stale", "1 while something is served stale for this reason.", "livemax", "reason"),
         cursor_seq=make.gauge("cursor_seq", "Sequence number of the newest installed revision.", "livemax"),
         audit_records=make.counter("audit_records", "Records written to the audit trail."),

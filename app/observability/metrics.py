@@ -95,10 +95,14 @@ class Metrics:
 
         `route` is a template, never a path.
         """
-        key = (_word(method, METHODS), route, status)
-        durations, total = self._children.get(key) or self._request_children(key)
+        durations, total = self.request_series(method, route, status)
         durations.observe(seconds)
         total.inc()
+
+    def request_series(self, method: str, route: str, status: int) -> tuple[Histogram, Counter]:
+        """What `observe_request` feeds, for who comes again and again with the same."""
+        key = (_word(method, METHODS), route, status)
+        return self._children.get(key) or self._request_children(key)
 
     def _request_children(self, key: tuple[str, str, int]) -> tuple[Histogram, Counter]:
         if self._requests is None:
@@ -119,6 +123,10 @@ class Metrics:
 
     def set_last_fetch(self, timestamp: float) -> None:
         self.families.last_fetch.set(timestamp)
+
+    def set_further_fetched(self, repository: str, timestamp: float) -> None:
+        """`repository` is one that the server's settings name."""
+        self.families.further_last_fetch.labels(repository).set(timestamp)
 
     def observe_resolve(self, seconds: float) -> None:
         self.families.resolve_seconds.observe(seconds)
@@ -170,13 +178,16 @@ class Metrics:
             self.count_pushed(op, frames)
 
     def observe_push(self, seconds: float) -> None:
-        """From a revision installed to the last of its subscribers served."""
+        """From a revision found to the last of its subscribers told."""
         self.families.push_seconds.observe(seconds)
 
     # -- state
 
     def set_held_back(self, targets: int) -> None:
         self.families.held_back.set(targets)
+
+    def set_withheld(self, labels: int) -> None:
+        self.families.withheld.set(labels)
 
     def set_stale(self, reason: str, *, stale: bool) -> None:
         """Whether anything is served stale for one of STALE_REASONS."""

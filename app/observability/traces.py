@@ -34,6 +34,30 @@ def is_tracing() -> bool:
     return _tracer is not None
 
 
+def open_span(name: str, **attributes: str | int) -> Callable[[], None]:
+    """A span that another thread may end, by calling this; nothing while traces are off."""
+    if _tracer is None:
+        return _nothing
+    end: Callable[[], None] = _tracer.start_span(name, attributes=_with_request(attributes)).end
+    return end
+
+
+def current_trace() -> str | None:
+    """Where this thread or greenlet is in its trace, as a `traceparent`; None outside of one."""
+    if _tracer is None:
+        return None
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return carrier.get("traceparent")
+
+
+def below(trace: str) -> AbstractContextManager[None]:
+    """Spans of this thread or greenlet are meanwhile below `trace`, a `traceparent`, or below nothing if it is none."""
+    return _below(trace) if _tracer is not None and trace else _NOTHING
+
+
 @contextmanager
 def request_span(name: str, headers: Mapping[str, str]) -> Iterator[Callable[[int], None]]:
     """The span of a request, below the caller's (`traceparent`, W3C Trace Context); while traces are on.
@@ -83,6 +107,18 @@ def start_traces(environ: Mapping[str, str] = os.environ) -> Callable[[], None]:
 
 
 @contextmanager
+def _below(trace: str) -> Iterator[None]:
+    from opentelemetry.context import attach, detach
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    token = attach(TraceContextTextMapPropagator().extract({"traceparent": trace}))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+@contextmanager
 def _span(name: str, attributes: Mapping[str, str | int]) -> Iterator[None]:
     from opentelemetry.trace import Status, StatusCode
 
@@ -97,10 +133,10 @@ def _span(name: str, attributes: Mapping[str, str | int]) -> Iterator[None]:
 
 
 def _with_request(attributes: Mapping[str, str | int]) -> dict[str, str | int]:
-    """With the id that the log has too: what other hosts do for a request has no parent there, but this."""
+    """With the id that the log has too, so that whoever has the one finds the other."""
     request_id = current_request()
     return {**attributes, **({"http.request.id": request_id} if request_id else {})}
 
 
 def _nothing() -> None:
-    """Nothing was started."""
+    """There is nothing to end."""

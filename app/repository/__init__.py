@@ -7,6 +7,7 @@ commit start no process. No text of Git's leaves this folder, as it may name URL
 from app.repository.backend import GitConfigBackend
 from app.repository.environment import GitCredentials, protocol_of
 from app.repository.errors import BlobTooLarge, HeadMoved, ObjectLost, PushUncertain
+from app.repository.further import FurtherRepository, RepositoriesError, load_repositories
 from app.repository.history import HistoryFile
 from app.repository.lock import MirrorLock
 from app.repository.past import Past, past_of
@@ -19,6 +20,7 @@ __all__ = [
     "Author",
     "BlobTooLarge",
     "Draft",
+    "FurtherRepository",
     "GitConfigBackend",
     "GitCredentials",
     "GitWriter",
@@ -30,8 +32,10 @@ __all__ = [
     "Past",
     "PushUncertain",
     "Remote",
+    "RepositoriesError",
     "Signature",
     "Snapshots",
+    "load_repositories",
     "look_at",
     "past_of",
     "protocol_of",

@@ -87,17 +87,20 @@ class GitConfigBackend:
         """Clone anew beside the mirror and swap; readers of all processes go over to it at their next read."""
         return self._refs(self._puller.rebuild())
 
-    def maintain(self) -> None:
-        """Let Git pack the mirror if it needs it (gc --auto); for a quiet moment, say once an hour."""
-        self._puller.maintain()
+    def maintain(self, *, purge: bool = False) -> None:
+        """Let Git pack the mirror if it needs it (gc --auto); for a quiet moment, say once an hour.
+
+        `purge`: in any case, and remove what no branch, tag or pin leads to.
+        """
+        self._puller.maintain(purge=purge)
 
     def pin(self, commit: str) -> None:
         """Keep a served commit readable whatever happens to the remote's branches; again each day it is served."""
         self._pins.pin(_checked(commit))
 
-    def unpin_older_than(self, days: float) -> None:
-        """Let go of commits that were last pinned more than `days` ago."""
-        self._pins.unpin_older_than(days)
+    def unpin_older_than(self, days: float) -> bool:
+        """Let go of commits that were last pinned more than `days` ago. Whether there were any: then `purge`."""
+        return self._pins.unpin_older_than(days)
 
     # Every worker's.
 

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 PROTOCOLS = ("file", "https", "http", "ssh", "git")
 #: Names the mirror a process works for, so that a successor can tell a left-over process of ours from a stranger's.
 MARKER = "MIRROR_OF"
+#: Larger files pass through Git in pieces instead of its memory. Nothing of that size is configuration.
+_STREAMED = ("core.bigFileThreshold", "2m")
 
 # Read at the time of use, so a rotated password needs no restart. `printf` is built into the shell: the password is on
 # no command line. Scoped to one host by its configuration key, so a redirect to another host is not answered.
@@ -138,7 +140,7 @@ def _overrides(mirror: Path) -> dict[str, str]:
 
 def _config(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Settings by environment (git-config(1), GIT_CONFIG_COUNT): on no command line and in no file."""
-    numbered = list(enumerate([("core.hooksPath", "/dev/null"), ("gc.autoDetach", "false"), *pairs]))
+    numbered = list(enumerate([("core.hooksPath", "/dev/null"), ("gc.autoDetach", "false"), _STREAMED, *pairs]))
     keys = {f"GIT_CONFIG_KEY_{number}": key for number, (key, _) in numbered}
     values = {f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in numbered}
     return {"GIT_CONFIG_COUNT": str(len(numbered)), **keys, **values}

@@ -12,6 +12,7 @@ _DISK = r"no space left|disk quota|read-only file system|unable to create|insuff
 #: The first match counts; special cases stand before general ones.
 _REASONS = (
     (_DISK, "the clone cannot be written: the disk is full or refuses it"),
+    (r"(response|code) 40\d from proxy|tunnel failed", "the proxy refuses"),
     (r"could not resolve (host|proxy)|name or service not known", "the host of the repository is unknown"),
     (r"connection refused", "the host of the repository refuses the connection"),
     (r"no route to host|network is unreachable", "the host of the repository cannot be reached"),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from app.aside import in_slices
 from app.model import Blob, Commit
 
 HEADS = "refs/heads/"
@@ -84,7 +85,7 @@ def changes(output: bytes) -> dict[str, Blob | None]:
     """`:<old mode> <mode> <old id> <id> <status><NUL><path><NUL>` of `diff-tree -r -z --raw`; None: deleted."""
     fields = output.split(b"\0")[:-1]
     changed: dict[str, Blob | None] = {}
-    for head, raw_path in zip(fields[::2], fields[1::2], strict=True):
+    for head, raw_path in in_slices(zip(fields[::2], fields[1::2], strict=True)):  # a commit may touch every file
         _, mode, _, id_, status = head.decode("ascii").split(" ")
         path = _text(raw_path)
         if path is not None:

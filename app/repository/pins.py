@@ -30,10 +30,11 @@ class Pins:
         if not (self._mirror.current() / name).exists():
             self._commands.local("update-ref", name, commit)
 
-    def unpin_older_than(self, days: float) -> None:
-        """Let go what was last pinned more than `days` ago."""
+    def unpin_older_than(self, days: float) -> bool:
+        """Let go what was last pinned more than `days` ago. Whether there was any."""
         listed = self._commands.local("for-each-ref", "--format=%(refname)", _PINS).output.decode("ascii").split()
         oldest = self._clock() / _DAY - days
         old = [name for name in listed if int(name.split("/")[2]) + 1 < oldest]
         if old:
             self._commands.local("update-ref", "--stdin", stdin="".join(f"delete {name}\n" for name in old).encode())
+        return bool(old)

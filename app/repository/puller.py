@@ -68,11 +68,15 @@ class Puller:
         """An object that must be there cannot be read: the next fetch clones anew, once for each such object."""
         self._lost.add(object_id)
 
-    def maintain(self) -> None:
-        """Let Git pack what has piled up; it looks by itself whether that is worth it."""
+    def maintain(self, *, purge: bool) -> None:
+        """Let Git pack what has piled up; it looks by itself whether that is worth it, but for a `purge`.
+
+        Nobody else writes here, so that Git's grace for what is on its way to a branch is not needed.
+        """
+        how = "--prune=now" if purge else "--auto"
         with self._writing():
             try:
-                self._commands.local("gc", "--auto", "--quiet", timeout=self._clone_timeout)
+                self._commands.local("gc", how, "--quiet", timeout=self._clone_timeout)
             except GitFailed:
                 self._mirror.remove_leftovers()
                 raise

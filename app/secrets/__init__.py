@@ -8,22 +8,24 @@ in time, and Vault's silence (SecretsUnavailable) is never mistaken for its refu
 from app.secrets.approle import AppRole
 from app.secrets.backend import Mount, NoSecretBackend, OnEvent, SecretBackend, SecretDenied, value_of
 from app.secrets.breaker import Breaker
-from app.secrets.cipher import Cipher, KeyRing, Undecipherable, alias_of, without_prefixes
+from app.secrets.cipher import DEFAULT_KEY, Cipher, KeyRing, Undecipherable, alias_of, without_prefixes
 from app.secrets.credentials import Auth, JwtRole
 from app.secrets.policy import PathPolicy
 from app.secrets.rotation import RotationFailed, rotate
-from app.secrets.store import SecretStore
+from app.secrets.store import Held, SecretStore
 from app.secrets.transit import Transit
 from app.secrets.transport import Endpoint
 from app.secrets.vault import VaultSecretBackend
 from app.secrets.watch import Known, Observation, VersionWatch
 
 __all__ = [
+    "DEFAULT_KEY",
     "AppRole",
     "Auth",
     "Breaker",
     "Cipher",
     "Endpoint",
+    "Held",
     "JwtRole",
     "KeyRing",
     "Known",

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
+#: The alias of the key for texts that name none.
+DEFAULT_KEY = "default"
 _SALT = bytes.fromhex("deadbeef")
 _ROUNDS = 1024
 _BLOCK = 16
@@ -64,6 +66,10 @@ class KeyRing:
     def __init__(self, default: Cipher | None, named: Mapping[str, Cipher] | None = None) -> None:
         self._default = default
         self._named = named
+
+    def name_of(self, alias: str | None) -> str:
+        """Whose key a text is taken for that names `alias`."""
+        return DEFAULT_KEY if alias is None or self._named is None else alias
 
     def of(self, alias: str | None) -> Cipher:
         """Raises Undecipherable when there is no such key."""

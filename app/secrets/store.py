@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -24,6 +24,8 @@ from app.secrets.flight import SingleFlight
 T = TypeVar("T")
 #: What is held: the document, its version as it was asked for, and for which service, if that makes a difference.
 _Key: TypeAlias = tuple[SecretPath, int | None, str | None]
+#: Documents beside what they are held as (see `SecretStore.held`).
+Held: TypeAlias = tuple[tuple[_Key, Secret], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,24 @@ class SecretStore:
         """
         keys = tuple((path, 1, service if self.per_service else None) for path in paths)
         return self._all_fresh(keys) or self._together.do(keys, lambda: self._all_refreshed(keys, question))
+
+    def held(self, secrets: Iterable[Secret], service: str | None = None) -> Held | None:
+        """These very documents, for `holds`; None when `get` would not give each of them without asking Vault."""
+        whose = service if self.per_service else None
+        found = tuple(((each.path, each.version or None, whose), each) for each in secrets)
+        return found if self.holds(found) else None
+
+    def holds(self, held: Held) -> bool:
+        """Whether `get` would still give these very documents without asking Vault.
+
+        Asked for every read; so without the lock: each look-up sees the entry as it was before or after a change.
+        """
+        now = self._clock()
+        for key, secret in held:
+            entry = self._entries.get(key)
+            if entry is None or entry.secret is not secret or now >= entry.fresh_until:
+                return False
+        return True
 
     def ask(self, question: Callable[[], T]) -> T:
         """Run a question to the backend under the circuit breaker, and note whether Vault answers.

@@ -46,6 +46,23 @@ class Runner(Protocol):
         """The worker ends."""
 
 
+class _Marker:
+    """Stands in the queue behind those who wait for a turn, to tell when they have had it."""
+
+    def __init__(self, reached: Callable[[], None]) -> None:
+        self.state, self.timer = State.IDLE, NEVER
+        self._reached = reached
+
+    def turn(self) -> None:
+        self._reached()
+
+    def touched(self) -> None:
+        """It has no socket."""
+
+    def abandon(self) -> None:
+        """It waits for nobody."""
+
+
 class StreamLoop:
     """Thread-safe. One thread watches sockets and clock; turns are taken by another, and by more when it is stuck."""
 
@@ -117,6 +134,10 @@ class StreamLoop:
             wake = self._enqueue(runner)
         if wake is not None:
             wake()
+
+    def after_these(self, do: Callable[[], None]) -> None:
+        """Call `do` when all who wait for a turn at this moment have had one, or are at it."""
+        self.schedule(_Marker(do))
 
     def _enqueue(self, runner: Runner) -> Callable[[], None] | None:
         """With the lock held. What is to be called after it is given back: nothing that waits may be called before."""

@@ -168,6 +168,19 @@ def test_while_redis_is_away_the_workers_of_a_host_tell_each_other(
     assert two.is_revoked(who())
 
 
+def test_what_one_worker_could_tell_the_disk_alone_is_seen_by_those_who_reach_redis(
+    host: Host, own_valkey: Valkey, make_link: MakeLink
+) -> None:
+    one, two = host("a", make_link(own_valkey, pause=60)), host("a", make_link(own_valkey))
+    own_valkey.stop()
+    one.sync()  # from now on it leaves Redis alone for a while
+    own_valkey.start()
+    eventually(lambda: make_link(own_valkey).call(lambda client: client.ping()))
+    one.revoke("sub", ISSUER, "ada", until())
+    two.sync()
+    assert two.is_revoked(who())
+
+
 def test_on_a_full_disk_nothing_is_done_and_the_caller_is_told(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "tests.access.full_disk", str(tmp_path)], capture_output=True, text=True, check=True

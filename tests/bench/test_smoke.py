@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import churn, client, history, planning, sizes, vault
+from bench import churn, client, history, planning, reads, sizes, vault
 from bench.fanout import Plan, measure
 from bench.measure import spread
 from bench.wire import answer_call, cut_events, cut_frames, cut_lines, events, text_frame, websocket
@@ -75,6 +75,13 @@ def test_vault_is_asked_for_each_secret_once(tmp_path: Path) -> None:
     assert found.distinct == 10, "three of its own for each target, and one for all"
     assert (found.cold.documents, found.warm.documents) == (found.distinct, 0)
     assert found.rotated.documents == found.changed == 4
+
+
+@pytest.mark.slow
+def test_a_read_costs_no_multiple_of_a_function_that_returns_the_same_bytes(tmp_path: Path) -> None:
+    found = reads.measure(tmp_path, reads.Plan(rounds=3, seconds=1, services=5, tokens=20))
+    assert found["whole"].ratio > reads.WHOLE_BOUND / 2
+    assert found["unchanged"].ratio > reads.UNCHANGED_BOUND / 2
 
 
 def test_messages_are_cut_wherever_the_network_cuts_them() -> None:

@@ -15,6 +15,7 @@ from urllib.parse import quote, quote_plus
 import psutil
 import pytest
 
+from devstack.bao import ROLE, Bao, running_bao
 from devstack.server import ROOT, Server
 from tests.cluster.clients import ask, data_of, everywhere
 from tests.cluster.conftest import NewStack
@@ -22,6 +23,8 @@ from tests.cluster.stack import Stack
 from tests.support import eventually
 
 FIRST, SECOND = "canary/one+sings&loud=ly", "canary/two+sings&loud=ly"
+#: What Vault's transit engine has encrypted, and what it encrypts and decrypts by our routes.
+SEALED, POSTED = "canary/three+sings&loud=ly", "canary/four+sings&loud=ly"
 #: A reference as a whole value, inside a text, in a list, and in a plain file.
 CONFIGURATION = """
 password: ${vault:kv/services/pay/prod/db#password}
@@ -83,30 +86,72 @@ def crash(server: Server) -> None:
     eventually(lambda: worker not in server.workers)
 
 
+@pytest.fixture
+def own_bao() -> Iterator[Bao]:
+    """With a transit engine that the server's role may use."""
+    with running_bao() as bao:
+        bao.root.sys.enable_secrets_engine("transit")
+        for key in ("pay", "shared"):
+            bao.root.secrets.transit.create_key(key)
+        bao.root.sys.create_or_update_policy("transit", (ROOT / "config/demo/vault/transit.hcl").read_text())
+        bao.root.auth.approle.create_or_update_approle(ROLE, token_policies=["config-server", "transit"])
+        yield bao
+
+
+def sealed(bao: Bao, key: str, text: str) -> str:
+    """As it stands in a file."""
+    answer = bao.root.secrets.transit.encrypt_data(key, base64.b64encode(text.encode()).decode())
+    return f"${{transit:{key}#{answer['data']['ciphertext']}}}"
+
+
+def encrypted_and_decrypted(stack: Stack, server: Server) -> None:
+    """By the routes, whose bodies hold the plaintext."""
+    token = stack.issuer.token(sub="sealer", scope="config:encrypt config:decrypt")
+    given = {"value": POSTED, "transit": "shared"}
+    made = ask(server, "/v1/admin/encrypt", token, "POST", json=given).raise_for_status().json()
+    assert ask(server, "/v1/admin/decrypt", token, "POST", json=made).json() == {"value": POSTED}
+    for wrong in ({"value": f"{{cipher}}{POSTED}"}, {"value": [POSTED]}, {POSTED: POSTED}):
+        assert ask(server, "/v1/admin/decrypt", token, "POST", json=wrong).status_code >= 400
+
+
 @pytest.mark.slow
-def test_a_secret_is_written_nowhere(new_stack: NewStack) -> None:
-    stack = new_stack(valkey=None)  # of its own, so that what it writes is of this test
+def test_a_secret_is_written_nowhere(new_stack: NewStack, own_bao: Bao) -> None:
+    stack = new_stack(bao=own_bao, valkey=None)  # of its own, so that what it writes is of this test
     with stack.valkey.client as client:
         client.config_set("appendonly", "yes")
     stack.bao.put("services/pay/prod/db", {"password": FIRST})
-    stack.origin.write({"pay.yml": CONFIGURATION, "logback.xml": "<p>${password}</p>", "other.yml": CONFIGURATION})
+    held = f"sealed: {sealed(own_bao, 'pay', SEALED)}\n"
+    held += f"inline: 'u:{sealed(own_bao, 'shared', SEALED)}@db'\n"
+    configuration = CONFIGURATION + held
+    stack.origin.write(
+        {
+            "pay.yml": configuration,
+            "logback.xml": "<p>${password}</p><s>${sealed}</s>",
+            "other.yml": CONFIGURATION,
+            "thief.yml": held,
+        }
+    )
     token = stack.token("pay")
     with core_files_allowed():
-        server = stack.server(LOG_LEVEL="debug").start()
+        server = stack.server(LOG_LEVEL="debug", DECRYPT_ENDPOINT="true").start()
     told: list[tuple[str, bytes]] = []
     with everywhere(server, token, "pay/prod") as clients:
         for form in ("json", "yaml", "properties", "toml"):
-            assert "sings" in ask(server, f"/v1/config/pay/prod?format={form}", token).text
+            text = ask(server, f"/v1/config/pay/prod?format={form}", token).text
+            assert "one+sings" in text
+            assert text.count("three+sings") == 2
         for query in ("?explain=true", "?flat=true", "?key=password", "?key=nothing"):
             ask(server, f"/v1/config/pay/prod{query}", token)
-        ask(server, "/v1/config/pay/prod/logback.xml", token)
-        assert FIRST not in ask(server, "/v1/config/pay/prod", stack.admin).text
-        refused = ask(server, "/v1/config/other/prod", stack.token("other"))
-        assert refused.status_code == 422
-        told.append(("the refusal", refused.content))
+        assert "three+sings" in ask(server, "/v1/config/pay/prod/logback.xml", token).text
+        assert "sings" not in ask(server, "/v1/config/pay/prod", stack.admin).text
+        for service in ("other", "thief"):
+            refused = ask(server, f"/v1/config/{service}/prod", stack.token(service))
+            assert refused.status_code == 422
+            told.append((f"the refusal of {service}", refused.content))
+        encrypted_and_decrypted(stack, server)
         stack.bao.put("services/pay/prod/db", {"password": SECOND})
         eventually(lambda: all(held.doc["password"] == SECOND for client in clients for held in client.held().values()))
-        stack.origin.write({"pay.yml": CONFIGURATION + "broken: [\n"})
+        stack.origin.write({"pay.yml": configuration + "broken: [\n"})
         stack.refresh(server)
         assert ask(server, "/v1/config/pay/prod", token).json()["stale"][0]["reason"] == "invalid"
     stack.bao.put("services/pay/prod/db", {"password": {"not": SECOND}})  # a map in a text cannot be served
@@ -122,7 +167,7 @@ def test_a_secret_is_written_nowhere(new_stack: NewStack) -> None:
     found = {
         (where, form)
         for where, content in everything
-        for secret in (FIRST, SECOND)
+        for secret in (FIRST, SECOND, SEALED, POSTED)
         for form in forms(secret)
         if form in content
     }

@@ -16,6 +16,7 @@ from app.blueprints.http import SECURITY_HEADERS
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
 from devstack.server import Server
+from tests.cluster.clients import data_of
 from tests.proxy.certificate import write_certificate
 from tests.serving import EVERYTHING
 from tests.support import eventually
@@ -96,6 +97,20 @@ def test_a_stranger_is_in_the_log_by_the_address_of_the_socket(plain: Server) ->
     (line,) = eventually(lambda: [line for line in plain.log_lines() if line.get("http.request.id") == name])
     assert line["client.ip"] == "127.0.0.1"
     assert "203.0.113.9" not in plain.output()
+
+
+def test_a_token_in_a_query_is_in_no_line_of_the_log(plain: Server, issuer: LocalIssuer) -> None:
+    """Nor in the trail; and it opens nothing."""
+    token = issuer.token(scope=EVERYTHING)
+    for name in ("access_token", "jwt", "token", "ticket"):
+        for path in (READ, "/v1/events", "/nothing"):
+            answer = httpx.get(f"{plain.url}{path}?topic=pay/prod&{name}={token}", trust_env=False)
+            assert answer.status_code in {400, 401, 404}
+    served = answer.headers["X-Request-ID"]
+    eventually(lambda: any(line.get("http.request.id") == served for line in plain.log_lines()))
+    kept = [path.read_text(errors="replace") for path in data_of(plain).rglob("*.jsonl")]
+    assert kept
+    assert [text for text in (plain.output(), *kept) if token[:40] in text] == []
 
 
 @pytest.mark.parametrize("path", ["/health", "/docs", "/openapi.json", READ, "/nothing", "/v1/stream", "/metrics"])

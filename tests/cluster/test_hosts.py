@@ -11,18 +11,27 @@ from typing import Any
 
 import pytest
 
+from devstack.bao import Bao
 from devstack.server import Server
-from tests.cluster.clients import Client, arrived, ask, data_of, everywhere
+from tests.cluster.clients import Client, Held, arrived, ask, data_of, everywhere
 from tests.cluster.conftest import NewStack
 from tests.cluster.stack import Stack
+from tests.engine.vault_proxy import VaultProxy, running_proxy
 from tests.support import eventually
 
 
 @pytest.fixture(scope="module")
-def hosts(new_stack: NewStack) -> tuple[Stack, Server, Server]:
+def vault(bao: Bao) -> Iterator[VaultProxy]:
+    with running_proxy(bao) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def hosts(new_stack: NewStack, vault: VaultProxy) -> tuple[Stack, Server, Server]:
     stack = new_stack()
     stack.origin.write({"pay.yml": "n: 0\n"})
-    return stack, stack.server().start(until=None), stack.server().start()
+    first, second = (stack.server(VAULT_ADDR=vault.address) for _ in range(2))
+    return stack, first.start(until=None), second.start()
 
 
 @contextmanager
@@ -115,3 +124,32 @@ def test_a_forced_push_is_followed_by_both_hosts_once_it_is_confirmed(hosts: tup
             break
     else:
         pytest.fail("no host has recorded the forced push")
+
+
+@pytest.mark.slow
+def test_a_rotation_is_seen_by_one_worker_of_each_host_and_reaches_the_clients_of_both_at_one_revision(
+    hosts: tuple[Stack, Server, Server], vault: VaultProxy
+) -> None:
+    stack, first, second = hosts
+    path = "services/pay/prod/of-both-hosts"
+    stack.bao.put(path, {"password": "first"})
+    stack.origin.write({"pay.yml": f"password: ${{vault:kv/{path}#password}}\n"})
+    stack.refresh(first)
+    with on_both(hosts) as clients:
+        stack.bao.put(path, {"password": "second"})
+        written = time.monotonic()
+
+        def told() -> list[Held]:
+            held = [each for client in clients for each in client.held().values()]
+            return held if {each.doc.get("password") for each in held} == {"second"} else []
+
+        held = eventually(told)
+        assert max(each.at for each in held) - written < 5  # SECRET_WATCH_SECONDS is 1
+        assert len({(each.etag, each.rev) for each in held}) == 1
+        agreed(stack, first, second)
+        vault.asked.clear()
+        began = time.monotonic()
+        eventually(lambda: vault.asked_for(f"/metadata/{path}") >= 8)
+        assert (
+            time.monotonic() - began > 2.5
+        )  # one look of each host a second; of each worker it would be twice as many

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 from app.settings import READERS
 from devstack.image import WRITABLE, instructions
 from devstack.server import PREFIX, ROOT
+from tests.proxy.certificate import write_certificate
 
 KUBERNETES = ROOT / "config" / "kubernetes"
 #: The oldest and the newest release that is promised, and known to the validator.
@@ -27,9 +29,24 @@ def documents() -> dict[str, dict[str, Any]]:
     return {path.name: yaml.safe_load(path.read_text()) for path in sorted(KUBERNETES.glob("*.yaml"))}
 
 
-def named(kind: str) -> dict[str, Any]:
-    (found,) = [each for each in documents().values() if each["kind"] == kind]
+def named(kind: str, name: str | None = "config-server") -> dict[str, Any]:
+    (found,) = [
+        each
+        for each in documents().values()
+        if each["kind"] == kind and (name is None or each["metadata"]["name"] == name)
+    ]
     return found
+
+
+def volumes() -> dict[str, dict[str, Any]]:
+    """Where it is mounted -> the volume."""
+    given = {volume["name"]: volume for volume in named("Deployment")["spec"]["template"]["spec"]["volumes"]}
+    return {mount["mountPath"]: given[mount["name"]] for mount in container()["volumeMounts"]}
+
+
+def issuers() -> str:
+    text: str = named("ConfigMap", "config-server-issuers")["data"]["issuers.toml"]
+    return text
 
 
 def container() -> dict[str, Any]:
@@ -44,7 +61,7 @@ def test_a_manifest_is_what_kubernetes_expects(name: str, release: str) -> None:
 
 
 def test_the_base_holds_every_manifest_but_the_example() -> None:
-    resources = set(named("Kustomization")["resources"])
+    resources = set(named("Kustomization", None)["resources"])
     assert resources == set(documents()) - {"kustomization.yaml", "client-example.yaml"}
 
 
@@ -81,13 +98,29 @@ def test_the_settings_are_settings_and_their_files_are_mounted() -> None:
     assert {"/tmp", "/var/lib/config-server"} <= set(mounts) & set(WRITABLE)
 
 
+def test_the_keys_of_the_cluster_are_fetched_as_the_pod_may() -> None:
+    """Over TLS by the cluster's own authority, with a token of the pod, for the audience that clients are given."""
+    (issuer,) = tomllib.loads(issuers())["issuer"]
+    sources = volumes()["/run/secrets/cluster"]["projected"]["sources"]
+    files = {source["serviceAccountToken"]["path"] for source in sources if "serviceAccountToken" in source}
+    files |= {item["path"] for source in sources for item in source.get("configMap", {}).get("items", ())}
+    assert {issuer["ca_file"], issuer["token_file"]} == {f"/run/secrets/cluster/{name}" for name in files}
+    access = volumes()["/etc/config-server"]["projected"]["sources"]
+    assert {source["configMap"]["name"] for source in access} == {"config-server-issuers", "config-server-rbac"}
+    (token,) = named("Pod", "payment-service")["spec"]["volumes"][0]["projected"]["sources"]
+    assert issuer["audience"] == [token["serviceAccountToken"]["audience"]]
+
+
 def test_a_pod_is_given_longer_than_its_goodbyes_take(tmp_path: Path) -> None:
     settings = named("ConfigMap")["data"]
     (tmp_path / "rbac.toml").write_text("")
-    for name in ("key", "hook", "git", "vault"):
+    for name in ("key", "hook", "git", "vault", "token"):
         (tmp_path / name).write_text("k" * 40)
+    write_certificate(tmp_path / "ca.crt", tmp_path / "ca.key")
+    (tmp_path / "issuers.toml").write_text(issuers().replace("/run/secrets/cluster", str(tmp_path)))
     here = {
         "CONFIG_SERVER_DATA_DIR": str(tmp_path),
+        "CONFIG_SERVER_ISSUERS_FILE": str(tmp_path / "issuers.toml"),
         "CONFIG_SERVER_RBAC_FILE": str(tmp_path / "rbac.toml"),
         "CONFIG_SERVER_KEY_FILE": str(tmp_path / "key"),
         "CONFIG_SERVER_WEBHOOK_SECRET_FILE": str(tmp_path / "hook"),

@@ -15,6 +15,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from app.observability.families import create_families
+from app.version import VERSION
 from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.processes import end, free_port, launch, wait_ready
@@ -135,6 +136,7 @@ def test_a_real_prometheus_scrapes_a_server_and_answers_every_query(watched: tup
     eventually(lambda: prometheus.query("sum(config_server_denials_total) >= 4"), timeout=20)
     for query in queries():
         prometheus.query(query.replace("$instance", ".*").replace("$__rate_interval", "1m"))
+    assert prometheus.query(f'config_server_build_info{{version="{VERSION}"}}')
     limit = 2 * int(server.settings["STREAMS_PER_WORKER"])
     assert prometheus.query("config_server_streams_limit")[0]["value"][1] == str(limit)
     eventually(lambda: set(prometheus.rules().values()) == {"ok"}, timeout=20)

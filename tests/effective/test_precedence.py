@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.effective import candidates, checked_search_path, locations
+from app.effective.precedence import EXTENSIONS
 from app.model import Target
 
 PAY = Target("pay", ("prod",), "main")
@@ -56,7 +57,7 @@ def test_location_beats_extension() -> None:
 
 def test_candidates_know_the_env_in_their_name_and_come_once() -> None:
     found = candidates(Target("application", ("a", "b"), "main"), ("", "./", "."))
-    assert len({each.path for each in found}) == len(found) == 15
+    assert len({each.path for each in found}) == len(found) == 3 * len(EXTENSIONS)
     assert [each.env for each in found[::5]] == ["b", "a", None]
 
 

@@ -164,6 +164,7 @@ def test_schemas_of_one_folder_may_refer_to_each_other() -> None:
         ({"pattern": "(?=a)"}, "looks ahead"),
         ({"patternProperties": {"(a)\\1": True}}, "looks ahead"),
         ({"pattern": "((a{1000}){1000}){1000}"}, "too large"),
+        ({"pattern": r"\pL{1000}"}, "too large"),
         ({"x": ["y" * MAX_SCHEMA_BYTES]}, "larger than"),
         ({"properties": {str(number): {} for number in range(3000)}}, "more than"),
         ([1], "object"),

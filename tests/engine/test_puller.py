@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from app.engine.puller import LAG_SECONDS, Puller
+from app.engine import EveryHead, FurtherPuller
+from app.engine.puller import LAG_SECONDS, TIDY_SECONDS, Puller, Telling
 from app.notify import Cursor, HeadsFile, Hints, HostState, RedisCursorStore
-from app.repository import GitConfigBackend, GitCredentials
+from app.repository import FurtherRepository, GitConfigBackend, GitCredentials
 from app.scheduler import Outcome
 from devstack.origin import OriginRepo
 from devstack.valkey import Valkey
@@ -30,23 +32,22 @@ class Host:
     store: RedisCursorStore
     now: float = 1000.0
     puller: Puller = field(init=False)
+    telling: Telling = field(init=False)
 
     def __post_init__(self) -> None:
         self.take_over()
 
     def take_over(self) -> None:
         """Another worker of this host becomes its puller: what it knows is what the host's files say."""
+        self.telling = Telling(self.store, self._heads, Hints(self.directory / "hint"), lambda: None, ["pay"])
         self.puller = Puller(
             self.backend,
-            self.store,
-            self._heads,
-            Hints(self.directory / "hint"),
+            self.telling,
             default_label=None,
             confirm_after=CONFIRM,
             pin_days=1,
             on_history=lambda *_: None,
             on_fetched=lambda *_: None,
-            installed=lambda: None,
             clock=lambda: self.now,
         )
 
@@ -77,13 +78,26 @@ def origin(tmp_path: Path) -> OriginRepo:
 
 
 @pytest.fixture
-def hosts(tmp_path: Path, origin: OriginRepo, own_valkey: Valkey, make_link: MakeLink) -> Iterator[list[Host]]:
+def date() -> list[float]:
+    """Of the mirrors' clock, in Unix seconds."""
+    return [1_700_000_000.0]
+
+
+@pytest.fixture
+def hosts(
+    tmp_path: Path, origin: OriginRepo, own_valkey: Valkey, make_link: MakeLink, date: list[float]
+) -> Iterator[list[Host]]:
     made = []
     for name in ("one", "two"):
         directory = tmp_path / name
         directory.mkdir()
         backend = GitConfigBackend(
-            origin.url, directory / "mirror", credentials=GitCredentials(), timeout=10, clone_timeout=30
+            origin.url,
+            directory / "mirror",
+            credentials=GitCredentials(),
+            timeout=10,
+            clone_timeout=30,
+            clock=lambda: date[0],
         )
         store = RedisCursorStore(make_link(own_valkey, timeout=2.0, pause=0.0), "default")
         made.append(Host(directory, backend, store))
@@ -151,3 +165,81 @@ def test_a_replica_that_lags_moves_nobody_but_a_head_that_is_gone_for_good_is_gi
     one.now += LAG_SECONDS
     assert one.puller.tick() is Outcome.MOVED
     assert one.head == (False, first)
+
+
+def test_what_a_forced_push_took_away_is_readable_for_its_days_and_then_removed(
+    hosts: list[Host], origin: OriginRepo, date: list[float]
+) -> None:
+    host = hosts[0]
+    first = origin.write({"a.yml": "a: 1\n"})
+    gone = origin.write({"a.yml": "a: 2\n"})
+    host.puller.tick()
+    origin.force(first)
+    host.puller.tick()
+    host.confirmed()
+    kept = []
+    for days in (0.9, 2.1):
+        date[0] += days * 86_400
+        host.now += TIDY_SECONDS
+        assert host.puller.tick() is Outcome.UNCHANGED
+        host.backend.close()  # its reader may know it still
+        kept.append(host.backend.has(gone))
+    assert kept == [True, False]
+    assert host.backend.has(first)
+
+
+def further_of(host: Host, origin: OriginRepo, backend: GitConfigBackend) -> FurtherPuller:
+    return FurtherPuller(
+        FurtherRepository(name="pay", url=origin.url, patterns=("pay",)),
+        backend,
+        host.telling,
+        confirm_after=CONFIRM,
+        pin_days=1,
+        on_history=lambda *_: None,
+        on_fetched=lambda *_: None,
+        vouching=EveryHead(),
+        wake=lambda: None,
+    )
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_what_moved_in_a_further_repository_without_redis_is_told_with_the_first_that_is_told_again(
+    hosts: list[Host], origin: OriginRepo, own_valkey: Valkey, tmp_path: Path, *, taken_over: bool
+) -> None:
+    """Else its head would go back for a moment: the configuration repository's puller is the first to find Redis."""
+    host, pay = hosts[0], OriginRepo(tmp_path / "pay")
+    origin.write({"a.yml": "a: 1\n"})
+    pay.write({"pay.yml": "a: 1\n"})
+    mirror = host.directory / "further"
+    with closing(
+        GitConfigBackend(pay.url, mirror, credentials=GitCredentials(), timeout=10, clone_timeout=30)
+    ) as backend:
+        further = further_of(host, pay, backend)
+        assert further.tick() is Outcome.FAILED  # nothing is numbered yet, and that is not for this one to begin
+        host.puller.tick()
+        assert further.tick() is Outcome.MOVED
+        own_valkey.save()
+        own_valkey.stop()
+        host.puller.tick()
+        moved = pay.write({"pay.yml": "a: 2\n"})
+        assert further.tick() is Outcome.MOVED
+        assert (host.head[0], host.state.cursor.labels["pay:main"].commit) == (True, moved)
+
+        own_valkey.start()
+        if taken_over:
+            host.take_over()
+        host.puller.tick()
+        assert (host.head[0], host.state.cursor.labels["pay:main"].commit) == (False, moved)
+        assert host.state.further["pay"].failing_since is None
+
+
+def test_who_takes_over_knows_what_the_one_before_has_written_down(hosts: list[Host], origin: OriginRepo) -> None:
+    host = hosts[0]
+    waiting = Telling(
+        host.store, HeadsFile(host.directory / "heads.json"), Hints(host.directory / "hint"), lambda: None
+    )
+    assert waiting.state is None
+    origin.write({"a.yml": "a: 1\n"})
+    host.puller.tick()
+    waiting.begin()
+    assert waiting.state == host.state

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
 
 from devstack.bao import Bao
+from devstack.issuer import LocalIssuer
 from tests.engine.vault_proxy import VaultProxy
 from tests.serving import Serving
 from tests.support import eventually
@@ -95,6 +97,29 @@ def test_a_broken_schema_takes_no_configuration_away(bench: Serving) -> None:
         head = bench.push({f"{service}.yml": f"n: {number}\n", f"{FOLDER}/{service}.json": text})
         body = bench.body(f"{service}/prod")
         assert (body["version"], body["config"]["n"], "stale" in body) == (head, number, False)
+
+
+def test_a_schema_sends_the_server_nowhere(bench: Serving) -> None:
+    service = bench.new_service()
+    with LocalIssuer() as stranger:
+        for number, schema in enumerate(({"$ref": stranger.jwks_url}, {"$dynamicRef": stranger.jwks_url}), 1):
+            bench.push({f"{service}.yml": f"n: {number}\n", **_file(service, schema)})
+            assert bench.config(f"{service}/prod")["n"] == number
+        assert sum(stranger.fetches.values()) == 0
+    problems = bench.ask("/v1/admin/problems", token=bench.token("config:view")).json()["problems"]
+    assert any("$ref" in each["detail"] for each in problems if each["kind"] == "schema")
+    bench.push({f"{FOLDER}/{service}.json": None})
+
+
+def test_a_pattern_that_would_take_for_ever_takes_no_time(bench: Serving) -> None:
+    service = bench.new_service()
+    bench.push({f"{service}.yml": "n: 0\n", **_file(service, {"properties": {"n": {"pattern": "^(a+)+$"}}})})
+    good = bench.body(f"{service}/prod")["version"]
+    bench.push({f"{service}.yml": f"n: {'a' * 5000}!\n"})
+    began = time.monotonic()
+    body = bench.body(f"{service}/prod")
+    assert time.monotonic() - began < 1
+    assert (body["version"], body["stale"][0]["reason"]) == (good, "invalid")
 
 
 def test_a_changed_neighbour_of_a_schema_moves_who_leans_on_it(bench: Serving) -> None:

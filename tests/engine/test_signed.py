@@ -11,6 +11,7 @@ import pytest
 
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo, git
+from tests.further.several import Several
 from tests.serving import Serving, serving_origin
 from tests.support import eventually
 
@@ -55,6 +56,23 @@ class Guarded:
         detail: str | None = part.get("detail")
         return detail
 
+    @property
+    def told(self) -> list[dict[str, object]]:
+        """What an operator is told is wrong; what somebody with a grant for one service is not told of."""
+        answers = [
+            self.server.ask("/v1/admin/problems", token=self.server.token(scope))
+            for scope in ("config:view", "config:view:pay")
+        ]
+        assert answers[1].json() == {"problems": []}
+        problems: list[dict[str, object]] = answers[0].json()["problems"]
+        return problems
+
+    @property
+    def counted(self) -> float:
+        text = self.server.ask("/metrics", token=self.server.token("config:view")).text
+        (line,) = (line for line in text.splitlines() if line.startswith("config_server_labels_withheld "))
+        return float(line.split()[1])
+
 
 def committed(origin: OriginRepo, value: int, signer: Signer | None) -> str:
     git(origin.work, "config", "gpg.format", "ssh")
@@ -81,10 +99,40 @@ def test_an_unsigned_head_is_not_served_the_last_verified_one_is_and_it_is_told(
     unsigned = guarded.push(2)
     assert guarded.value() == 1
     assert "1 not signed" in str(guarded.problem)
+    (problem,) = guarded.told
+    served = guarded.server.body("pay/prod")["version"]
+    names = ("kind", "reason", "label", "commit", "version")
+    assert [problem[name] for name in names] == ["unsigned", "unsigned", "main", unsigned, served]
+    eventually(lambda: guarded.counted == 1)
     assert guarded.status(label=unsigned) == 404
     guarded.push(3, guarded.ada)
+    eventually(lambda: (guarded.told, guarded.counted) == ([], 0))
     assert (guarded.value(), guarded.problem) == (3, None)
     assert guarded.value(label=unsigned) == 2, "a signature covers what it follows from"
+
+
+def test_commits_of_a_further_repository_must_be_signed_too(tmp_path: Path, issuer: LocalIssuer) -> None:
+    ada, allowed, several = Signer(tmp_path, "ada"), tmp_path / "allowed", Several(tmp_path)
+    allowed.write_text(ada.line)
+    main, further = OriginRepo(tmp_path / "origin"), several.add("further", {"x.yml": "n: 0\n"}, patterns=["pay"])
+    committed(main, 0, ada)
+    committed(further, 1, ada)
+    settings = {
+        "require_signed_commits": True,
+        "git_allowed_signers_file": allowed,
+        "repositories_file": several.file,
+    }
+    with serving_origin(tmp_path, issuer, main, **settings) as server:  # type: ignore[arg-type]
+        server.refresh()
+        assert server.config("pay/prod") == {"n": 1}
+        unsigned = committed(further, 2, None)
+        server.refresh()
+        assert server.config("pay/prod") == {"n": 1}
+        assert server.get("pay/prod", label=unsigned).status_code == 404
+        assert "1 not signed" in server.ask("/health", token="").json()["parts"]["signatures"]["detail"]
+        committed(further, 3, ada)
+        server.refresh()
+        assert server.config("pay/prod") == {"n": 3}
 
 
 def test_a_signature_of_somebody_else_is_none(guarded: Guarded) -> None:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from app.cache import RedisLink
 from app.notify import LocalBus, RedisBus, RedisCursorStore, channel_of
-from app.notify.bus import kind_of, request_of
+from app.notify.bus import cause_of, kind_of
 from app.observability import on_behalf_of
 from devstack.valkey import Valkey
 from tests.notify.values import head, seeded, standing
@@ -217,6 +217,6 @@ def test_the_request_behind_a_word_is_told_to_all_for_their_logs(link: RedisLink
     assert ear.requests == [None, "ask-1", None]
 
 
-@pytest.mark.parametrize("said", ["", "a b", "x" * 129, 7, None, ["x"], "x\n"])
+@pytest.mark.parametrize("said", ["", "a b", f"a 00-{'0' * 32}-{'0' * 16}-01 b", "x" * 129, 7, None, ["x"], "x\n"])
 def test_what_is_no_id_of_a_request_is_nobodys(said: object) -> None:
-    assert request_of({"type": "message", "data": json.dumps({"v": 1, "request": said}).encode()}) is None
+    assert cause_of({"type": "message", "data": json.dumps({"v": 1, "request": said}).encode()}) is None

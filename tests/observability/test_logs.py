@@ -176,13 +176,13 @@ def test_a_stream_has_an_opening_and_a_closing_line(out: io.StringIO) -> None:
 
 def test_a_request_line_is_cheap(out: io.StringIO) -> None:
     def per_line() -> float:
-        started = time.perf_counter()
+        started = time.thread_time()  # of the processor: others may have it meanwhile
         for _ in range(300):
             access_line(
                 method="GET", route="/v1/config/<service>/<env>", status=200, seconds=0.001, address="10.0.0.1",
                 subject="pay", topic="pay/prod/main", size=4096,
             )  # fmt: skip
-        return (time.perf_counter() - started) / 300
+        return (time.thread_time() - started) / 300
 
     assert min(per_line() for _ in range(5)) < 150e-6  # 27 µs here; the bound only catches a slip by an order
 

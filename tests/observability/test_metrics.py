@@ -31,6 +31,7 @@ VERBS: list[tuple[Callable[[Metrics], None], str, dict[str, str], float]] = [
     (lambda m: m.count_pushed("put", 5), "changes_pushed_total", {"op": "put"}, 5),
     (lambda m: m.observe_push(0.02), "push_duration_seconds_count", {}, 1),
     (lambda m: m.set_held_back(3), "targets_held_back", {}, 3),
+    (lambda m: m.set_withheld(2), "labels_withheld", {}, 2),
     (lambda m: m.set_stale("vault", stale=True), "stale", {"reason": "vault"}, 1),
     (lambda m: m.set_cursor(42), "cursor_seq", {}, 42),
     (lambda m: m.set_bus_up(up=True), "bus_up", {}, 1),

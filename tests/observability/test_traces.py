@@ -6,10 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -17,10 +22,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.processes import free_port
-from tests.serving import serving
+from devstack.valkey import Valkey
+from tests.serving import BRISK, serving, serving_origin
+from tests.valkeys import valkey
+
+__all__ = ["valkey"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+BY_THE_BUS = replace(BRISK, follow=1.0)
 SECRET, VALUE = "canary-of-a-secret", "canary-of-a-value"
 
 
@@ -103,7 +113,7 @@ def test_a_request_is_seen_with_all_that_is_done_for_it_and_with_nothing_secret(
     assert {"config.resolve", "config.parse", "vault.read", "config.render"} <= mine.keys()
     ids = {span.span_id for span in mine.values()}
     assert all(span.parent_span_id in ids for span in mine.values() if span is not root)
-    assert {"git.fetch", "config.push", "POST /v1/admin/refresh"} <= {span.name for span in spans}
+    assert {"git.fetch", "config.push", "config.tell", "POST /v1/admin/refresh"} <= {span.name for span in spans}
     failed = [span for span in spans if span.name == "config.resolve" and span.status.code]
     assert [attributes(span)["error.type"] for span in failed] == ["SecretRefused"]
     assert receiver.services() == {"config-server"}
@@ -111,6 +121,38 @@ def test_a_request_is_seen_with_all_that_is_done_for_it_and_with_nothing_secret(
     told = b"".join(receiver.bodies)
     for secret in (SECRET, VALUE, token, "services/traced", issuer.url, str(tmp_path)):
         assert secret.encode() not in told
+
+
+@pytest.mark.slow
+def test_what_a_request_sets_off_on_other_hosts_is_in_its_trace_down_to_the_streams(
+    receiver: Receiver, tmp_path: Path, issuer: LocalIssuer, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+    (tmp_path / "key").write_text("k" * 32)
+    # Hosts hear of a move by the bus, and not by a look at the disk that may be faster.
+    settings: dict[str, Any] = {"redis_url": valkey.url, "key_file": tmp_path / "key", "timings": BY_THE_BUS}
+    with ExitStack() as stack:
+        first = stack.enter_context(serving(tmp_path / "first", issuer, {"pay.yml": "a: 1\n"}, **settings))
+        second = stack.enter_context(serving_origin(tmp_path / "second", issuer, first.origin, **settings))
+        url, bearer = f"{second.server.url}/v1/events?topic=pay/prod/main", f"Bearer {second.token()}"
+        stream = stack.enter_context(httpx.stream("GET", url, headers={"Authorization": bearer}, timeout=30))
+        told = stream.iter_lines()
+        assert any(line == "event: sync" for line in told)
+        commit = first.origin.write({"pay.yml": "a: 2\n"})
+        called, token = {"traceparent": f"00-{TRACE}-{PARENT}-01"}, first.token("config:write")
+        assert first.ask("/v1/admin/refresh", method="POST", token=token, headers=called).status_code == 200
+        assert any(commit in line for line in told)
+
+    mine = [span for span in receiver.spans() if span.trace_id.hex() == TRACE]
+    names = Counter(span.name for span in mine)
+    assert (names["config.push"], names["config.tell"]) == (2, 2)  # each host installs and tells for itself
+    assert names["git.fetch"] >= 2
+    (root,) = (span for span in mine if span.parent_span_id.hex() == PARENT)
+    assert {span.parent_span_id for span in mine if span.name in {"git.fetch", "config.push", "config.tell"}} == {
+        root.span_id
+    }
+    assert sorted(attributes(span)["config.woken"] for span in mine if span.name == "config.tell") == ["0", "1"]
+    assert all(span.end_time_unix_nano >= span.start_time_unix_nano > 0 for span in mine)
 
 
 def test_a_receiver_that_is_away_holds_nobody_up(

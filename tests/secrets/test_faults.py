@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import socket
 import time
@@ -92,15 +93,19 @@ def test_answer_that_drips_is_cut_off(front: Front, behind: VaultSecretBackend) 
 
 
 def test_endless_answer_is_cut_off(front: Front, behind: VaultSecretBackend) -> None:
+    pieces = itertools.count()
+
     def pour(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.end_headers()
         while True:
             handler.wfile.write(b" " * 65536)
+            next(pieces)
 
     front.reply = pour
     with pytest.raises(SecretsUnavailable):
         behind.read(DB, None)
+    assert next(pieces) * 65536 < 32 << 20, "what the server takes, and what the kernel holds for it"
 
 
 @pytest.mark.parametrize(

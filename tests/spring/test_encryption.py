@@ -103,6 +103,17 @@ def test_without_a_key_there_is_nothing_to_encrypt_with(tmp_path: Path, issuer: 
         assert running.ask("/spring/foo/dev").json()["propertySources"][0]["source"] == {"a": value}
 
 
+def test_decrypting_is_off_by_default(tmp_path: Path, issuer: LocalIssuer) -> None:
+    key = tmp_path / "key"
+    key.write_text(KEY)
+    with serving(tmp_path, issuer, {"foo.yml": "a: 1\n"}, encrypt_key_file=key) as running:
+        assert posted(running, "/spring/encrypt", b"mysecret").status_code == 200
+        assert posted(running, "/spring/decrypt", ENCRYPTED.encode()).status_code == 404
+        body = {"value": f"{{cipher}}{ENCRYPTED}"}
+        answer = running.ask("/v1/admin/decrypt", method="POST", token=running.token(GRANTS), json=body)
+        assert (answer.status_code, "mysecret" in answer.text) == (404, False)
+
+
 def test_encrypted_values_are_secrets_of_v1_too(tmp_path: Path, issuer: LocalIssuer) -> None:
     key = tmp_path / "key"
     key.write_text(KEY)
@@ -178,6 +189,36 @@ def test_a_key_is_rotated_by_alias(tmp_path: Path, issuer: LocalIssuer) -> None:
 
         running.push({"bar.yml": f"a: '{made.replace('2027', 'default')}'\n"})
         assert (running.get("bar/dev").status_code, running.get("bar/dev").json()["keys"]) == (422, ["a"])
+
+
+def test_a_value_that_is_copied_from_another_services_file_is_refused(tmp_path: Path, issuer: LocalIssuer) -> None:
+    """Whoever wrote the copy may read the original, as it stands in the repository; what is in it stays unknown."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name in ("pay", "shop", "shared"):
+        (keys / name).write_text(f"the key of {name}")
+    settings: dict[str, Any] = {"encrypt_key_file": keys, "encrypt_keys": ("{service}", "shared")}
+    with serving(tmp_path, issuer, {"application.yml": "n: 1\n"}, **settings) as running:
+
+        def encrypted(key: str) -> str:
+            body = {"value": f"hunter2 of {key}", "key": key}
+            answer = running.ask("/v1/admin/encrypt", method="POST", token=running.token(GRANTS), json=body)
+            return str(answer.json()["value"])
+
+        of_pay, of_all = encrypted("pay"), encrypted("shared")
+        running.push({"pay.yml": f"a: '{of_pay}'\nb: '{of_all}'\n", "shop.yml": f"b: '{of_all}'\n"})
+        assert running.config("pay/prod") == {"n": 1, "a": "hunter2 of pay", "b": "hunter2 of shared"}
+        assert running.config("shop/prod") == {"n": 1, "b": "hunter2 of shared"}
+        bare = of_pay.replace("{key:pay}", "")
+        copies = (of_pay, of_pay.replace("{key:pay}", "{key:shop}"), bare, of_pay.replace("{key:", "{key:shop}{key:"))
+        for number, copied in enumerate(copies):
+            running.push({f"thief{number}.yml": f"a: '{copied}'\n", "shop.yml": f"a: '{copied}'\n"})
+            stolen = running.get(f"thief{number}/prod")
+            assert (stolen.status_code, stolen.json()["keys"]) == (422, ["a"])
+            held = running.get("shop/prod")
+            assert (held.json()["config"]["b"], held.json()["stale"][0]["reason"]) == ("hunter2 of shared", "invalid")
+            spring = running.ask("/spring/shop/prod")
+            assert not any("of pay" in text for text in (stolen.text, held.text, spring.text))
 
 
 def test_overrides_stand_above_every_file_of_v1(tmp_path: Path, issuer: LocalIssuer) -> None:
