@@ -23,11 +23,11 @@ _KINDS = ("asyncio", "threads")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`seconds` is how long nothing happens while wake-ups are counted, two heartbeats by default."""
+    """`seconds` is how long nothing happens while wake-ups are counted, more than a heartbeat by default."""
 
     imports: int = 15
     clients: int = 50
-    seconds: float = 40.0
+    seconds: float = 25.0
 
 
 @dataclass(frozen=True, slots=True)

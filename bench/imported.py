@@ -26,7 +26,8 @@ class Imported:
 
     def commit(self, files: Mapping[str, str]) -> None:
         """One more commit on main."""
-        self.add([*head_of(self._commits), *(file_of(path, text) for path, text in files.items())])
+        parent = ["from refs/heads/main^0\n"] if self._commits else []  # a new process does not know it
+        self.add([*head_of(self._commits), *parent, *(file_of(path, text) for path, text in files.items())])
 
     def add(self, pieces: Iterable[str]) -> None:
         """What `head_of` and `file_of` have made, in order. Raises RuntimeError."""
@@ -46,8 +47,6 @@ def head_of(number: int) -> Iterator[str]:
     """How a commit begins, by its number on main from 0."""
     who = f"Ada <ada@example.org> {_BEGAN + 60 * number} +0000"
     yield f"commit refs/heads/main\nauthor {who}\ncommitter {who}\ndata {len(str(number))}\n{number}\n"
-    if number:
-        yield "from refs/heads/main^0\n"
 
 
 def file_of(path: str, text: str) -> str:

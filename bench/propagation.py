@@ -14,7 +14,7 @@ from bench.stage import Stage
 from bench.wire import websocket
 from devstack.origin import git
 
-CLIENTS, TOPICS, ROUNDS = 1_000, 50, 7
+CLIENTS, TOPICS, ROUNDS = 1_000, 50, 5
 #: Within a second of the push.
 BOUND = 1.0
 _PATIENCE = 60.0
