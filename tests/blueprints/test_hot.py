@@ -237,6 +237,7 @@ def test_what_is_asked_for_all_day_is_answered_without_flask(
 def test_nobody_is_given_what_another_was_given(ways: TwoWays, tokens: dict[str, str | None], who: str) -> None:
     for _ in range(2):
         ways.by_hot(environ_of(SHOP, Authorization=tokens["reader"]))
+    ways.by_hot(environ_of("/v1/config/other/prod", Authorization=tokens[who]))  # a good token is remembered by now
     seen, itself = ways.by_hot(environ_of(SHOP, Authorization=tokens[who]))
     assert (seen.status[:3] in {"401", "403"}, itself) == (True, False)
     assert SECRET.encode() not in seen.body
