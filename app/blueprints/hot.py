@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 
 _NOTE: Final = "config_server.read"
 _ID: Final = "X-Request-ID"
-#: Keys that are remembered, and how long the texts of one may be together: nobody fills the memory with queries.
+#: Keys that are remembered, how long the texts of one may be together, and the bytes of all bodies: nobody fills the
+#: memory with queries, nor with large documents.
 _MOST: Final = 4096
 _LONGEST: Final = 1024
+_BYTES: Final = 64 * 1024 * 1024
 
 #: What the servers put into every request, by themselves.
 _OF_SERVERS: Final = (
@@ -111,7 +113,10 @@ def note(request: Request, asked: ReadRequest, answer: Answer) -> None:
 
 
 class HotReads:
-    """WSGI; thread-safe. `ordinary` is Flask's; `elsewhere` is a port on which there are no reads, if there is one."""
+    """WSGI; thread-safe. `ordinary` is Flask's; `elsewhere` is a port on which there are no reads, if there is one.
+
+    When there are `most` keys, or `most_bytes` of bodies, it begins anew.
+    """
 
     def __init__(
         self,
@@ -122,14 +127,19 @@ class HotReads:
         read_lines: ReadLines,
         *,
         elsewhere: str | None = None,
+        most: int = _MOST,
+        most_bytes: int = _BYTES,
     ) -> None:
         self.ordinary = ordinary
+        self._most = most
+        self._most_bytes = most_bytes
         self._engine = engine
         self._access = access
         self._metrics = metrics
         self._read_lines = read_lines
         self._elsewhere = elsewhere
         self._places: dict[_Key, _Place] = {}
+        self._bytes = 0
         self._world: World | None = None  # whose places they are: nothing of a former one is kept
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -201,6 +211,10 @@ class HotReads:
             self._remember(key, environ.get("HTTP_IF_NONE_MATCH"), made, *sent[-1])
         return chunks
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._places) >= self._most or self._bytes >= self._most_bytes
+
     def _remember(self, key: _Key, tag: str | None, made: _Note, status: str, headers: list[tuple[str, str]]) -> None:
         code, body = int(status[:3]), made.answer.body
         if code != (200 if tag is None else 304):
@@ -212,8 +226,9 @@ class HotReads:
         lasting = self._engine.lasting(made.asked, made.answer)
         if lasting is None or sum(map(len, filter(None, key))) > _LONGEST:
             return
-        if lasting.world is not self._world or len(self._places) >= _MOST:
-            self._world, self._places = lasting.world, {}
+        if lasting.world is not self._world or self._is_full:
+            self._world, self._places, self._bytes = lasting.world, {}, 0
+        self._bytes += len(body or b"")
         place = self._places.setdefault(key, _Place(made.service, made.envs))
         place.pages[made.asked.view, tag is not None] = _Page(
             status,

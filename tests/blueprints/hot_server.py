@@ -34,6 +34,7 @@ class TwoWays:
     serving: Serving
     hot: Callable[..., Iterable[bytes]] = field(init=False)
     handed_on: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         services = self.serving.server.services
@@ -53,6 +54,7 @@ class TwoWays:
             services.metrics,
             ReadLines(),
             elsewhere=port if port.isdigit() else None,
+            **self.limits,
         )
 
     def by_hot(self, environ: Mapping[str, Any]) -> tuple[Seen, bool]:

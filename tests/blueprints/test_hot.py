@@ -371,3 +371,16 @@ def test_while_an_instance_may_get_another_branch_the_route_decides(tmp_path: Pa
                 assert ways.by_hot(ask) == (ways.by_flask(ask), lasting)
         chosen = ways.by_hot(environ_of(SHOP, Authorization=token, X_Config_Instance="shop-7"))[0]
         assert b'"rollout"' in chosen.body
+
+
+@pytest.mark.parametrize("limits", [{"most": 2}, {"most_bytes": 40}], ids=["keys", "bytes"])
+def test_it_begins_anew_before_it_holds_too_much(
+    ways: TwoWays, tokens: dict[str, str | None], limits: dict[str, int]
+) -> None:
+    small = TwoWays(ways.serving, limits=limits)
+    queries = ("", "flat=true", "format=yaml")
+    asked = [environ_of("/v1/config/other/prod", query, Authorization=tokens["reader"]) for query in queries]
+    for ask in asked:
+        small.by_hot(ask)
+    assert small.by_hot(asked[-1])[1]
+    assert not small.by_hot(asked[0])[1]
