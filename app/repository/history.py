@@ -10,11 +10,12 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
 
-from app.aside import in_slices
+from app.aside import aside
 from app.errors import RepositoryUnavailable
 from app.model import Blob, SecretPath
 from app.repository.commands import Commands
@@ -25,8 +26,6 @@ log = structlog.get_logger(__name__)
 SCHEMA_VERSION = 1
 #: Commits that one process of Git lists.
 _BATCH = 64
-#: Rows that are written at once.
-_ROWS = 2_000
 _FIRST_LOOK = 64
 _PATIENCE = 2.0
 #: Rotations that are remembered.
@@ -162,11 +161,15 @@ class HistoryFile:
                 for start in range(0, len(missing), _BATCH):
                     if stopped():
                         return added
-                    steps = list(self._listed(missing[start : start + _BATCH]))
-                    with database:
-                        database.execute("BEGIN IMMEDIATE")  # another worker may be at it: who pulls has changed
-                        added += sum(_add(database, step) for step in in_slices(steps))
+                    listing = self._listing(missing[start : start + _BATCH])
+                    added += aside(partial(self._added, listing))
         return added
+
+    def _added(self, listing: bytes) -> int:
+        """How many commits of a listing were new. One that touches thousands of files takes a third of a second."""
+        with contextlib.closing(self._opened()) as database, database:
+            database.execute("BEGIN IMMEDIATE")  # another worker may be at it: who pulls has changed
+            return sum(_add(database, step) for step in steps_of(listing))
 
     def _missing(self, database: sqlite3.Connection, head: str) -> list[str]:
         """The commits from the first that is known to `head`, oldest first."""
@@ -181,10 +184,9 @@ class HistoryFile:
                 return line[::-1]
             limit *= 64
 
-    def _listed(self, commits: Sequence[str]) -> Iterator[Step]:
+    def _listing(self, commits: Sequence[str]) -> bytes:
         question = "\n".join([*commits, ""]).encode("ascii")
-        done = self._commands.local("log", "--stdin", "--no-walk=unsorted", *LISTING, stdin=question)
-        return steps_of(done.output)
+        return self._commands.local("log", "--stdin", "--no-walk=unsorted", *LISTING, stdin=question).output
 
 
 #: How commits are listed with what each changed from its first parent.
@@ -261,8 +263,6 @@ def _add(database: sqlite3.Connection, step: Step) -> bool:
         chain = int(database.execute("INSERT INTO chains (parent, fork) VALUES (?, ?)", above).lastrowid or 0)
     database.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (step.commit, chain, depth, step.time))
     rows = [(path, chain, depth, f"{blob.mode} {blob.id}" if blob else None) for path, blob in step.changes.items()]
-    for start in in_slices(range(0, len(rows), _ROWS)):
-        part = rows[start : start + _ROWS]
-        database.executemany("INSERT OR IGNORE INTO paths (path) VALUES (?)", [(path,) for path, *_ in part])
-        database.executemany("INSERT INTO changes SELECT id, ?2, ?3, ?4 FROM paths WHERE path = ?1", part)
+    database.executemany("INSERT OR IGNORE INTO paths (path) VALUES (?)", [(path,) for path, *_ in rows])
+    database.executemany("INSERT INTO changes SELECT id, ?2, ?3, ?4 FROM paths WHERE path = ?1", rows)
     return True
