@@ -42,7 +42,7 @@ mutants: venv programs  ## take guards out, one by one, in a copy, and show that
 lock: venv  ## requirements.lock, with hashes, from requirements.txt; the image installs it
 	$(BIN)/uv pip compile --quiet requirements.txt --generate-hashes --python-version 3.11 --output-file requirements.lock
 
-image: venv  ## the image's steps and a run of it, without an engine (root, Debian; minutes)
+image: venv  ## the image built and run: by docker or podman, else by its steps in plain directories (root, Debian; minutes)
 	$(BIN)/python -m devstack.image .run/image
 
 lint: venv  ## format, lint, types, import direction

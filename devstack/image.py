@@ -1,6 +1,7 @@
 """Does what the Dockerfile says where there is no container engine: in plain directories, by debootstrap and chroot.
 
-`python -m devstack.image DIRECTORY` (as root, on Debian) builds every stage there, starts the result as the image would
+`python -m devstack.image DIRECTORY` has an engine build it and run it, if there is one (devstack/engine.py). Else it
+builds (as root, on Debian) every stage there, starts the result as the image would
 be run (its user, a read-only root, tmpfs where the documentation asks for one) on a sample repository, waits until its
 own health check is content, asks it for its readiness, ends it, and exits with 0 if all of that went well.
 """
@@ -148,26 +149,15 @@ def mounted(root: Path, *, read_only: bool = False) -> Iterator[None]:
 
 def tried(stage: Stage, directory: Path) -> bool:
     """Run it as docs/deployment.md says, on a repository of its own. Whether it became ready and ended with 0."""
-    shutil.rmtree(directory / "origin", ignore_errors=True)  # of a former run
-    origin = OriginRepo(directory / "origin")
-    origin.write({"application.yml": "hello: world\n"})
-    port, key = free_port(), "k" * 40
+    origin, port = repository_of(directory), free_port()
     with LocalIssuer() as issuer, mounted(stage.root, read_only=True):
-        repository = stage.root / "tmp" / "origin.git"
-        shutil.copytree(origin.bare, repository)
-        (stage.root / "tmp" / "key").write_text(key)
-        stage.env |= {
-            "CONFIG_SERVER_BIND": f"127.0.0.1:{port}",
-            "CONFIG_SERVER_REPO_URL": "/tmp/origin.git",  # noqa: S108 - of the image
-            "CONFIG_SERVER_KEY_FILE": "/tmp/key",  # noqa: S108
-            "CONFIG_SERVER_JWT_ISSUER": issuer.url,
-            "CONFIG_SERVER_JWT_AUDIENCE": issuer.audience,
-            "CONFIG_SERVER_JWT_JWKS_URL": issuer.jwks_url,
-        }
+        shutil.copytree(origin, stage.root / "tmp" / "origin.git")
+        (stage.root / "tmp" / "key").write_text("k" * 40)
+        stage.env |= settings_of(issuer, port, repository="/tmp/origin.git", key="/tmp/key")  # noqa: S108 - of the image
         process = subprocess.Popen(stage.call([*stage.entrypoint, *stage.command], user=stage.user))
         try:
-            healthy = _eventually(stage.call(stage.health, user=stage.user))
-            ready = _eventually(stage.call(["python", "-c", _READY.format(port=port)], user=stage.user))
+            healthy = eventually(stage.call(stage.health, user=stage.user))
+            ready = eventually(stage.call(["python", "-c", _READY.format(port=port)], user=stage.user))
         finally:
             process.terminate()
             code = process.wait(60)
@@ -178,7 +168,27 @@ def tried(stage: Stage, directory: Path) -> bool:
 _READY = "import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/health/ready', timeout=2)"
 
 
-def _eventually(command: Sequence[str], *, timeout: float = 30) -> bool:
+def repository_of(directory: Path) -> Path:
+    """A bare repository with one file."""
+    shutil.rmtree(directory / "origin", ignore_errors=True)  # of a former run
+    origin = OriginRepo(directory / "origin")
+    origin.write({"application.yml": "hello: world\n"})
+    return origin.bare
+
+
+def settings_of(issuer: LocalIssuer, port: int, *, repository: str, key: str) -> dict[str, str]:
+    """The environment of a server in the image, with the places that it sees."""
+    return {
+        "CONFIG_SERVER_BIND": f"127.0.0.1:{port}",
+        "CONFIG_SERVER_REPO_URL": repository,
+        "CONFIG_SERVER_KEY_FILE": key,
+        "CONFIG_SERVER_JWT_ISSUER": issuer.url,
+        "CONFIG_SERVER_JWT_AUDIENCE": issuer.audience,
+        "CONFIG_SERVER_JWT_JWKS_URL": issuer.jwks_url,
+    }
+
+
+def eventually(command: Sequence[str], *, timeout: float = 30) -> bool:
     deadline = time.monotonic() + timeout
     while subprocess.run(command, capture_output=True, check=False).returncode:
         if time.monotonic() > deadline:
@@ -187,7 +197,13 @@ def _eventually(command: Sequence[str], *, timeout: float = 30) -> bool:
     return True
 
 
+def main(directory: Path) -> bool:
+    from devstack import engine  # which leans on this module
+
+    directory.mkdir(parents=True, exist_ok=True)
+    name = engine.found()
+    return engine.tried(name, directory) if name else tried(build(directory), directory)
+
+
 if __name__ == "__main__":
-    where = Path(sys.argv[1]).resolve()
-    where.mkdir(parents=True, exist_ok=True)
-    sys.exit(not tried(build(where), where))
+    sys.exit(not main(Path(sys.argv[1]).resolve()))
