@@ -104,8 +104,10 @@ def test_whatever_happens_every_client_is_told_everything_once_and_in_order(
 
 
 def etags(hosts: Sequence[Server], token: str) -> dict[str, str]:
-    """topic -> the etag at which it stands, on both hosts. A worker that has just begun, and holds no stream yet, may be
-    the last that is at the head."""
+    """topic -> the etag at which it stands, on both hosts.
+
+    A worker that has just begun, and holds no stream yet, may be the last that is at the head.
+    """
 
     def agreed() -> dict[str, str]:
         found: dict[str, set[str]] = {topic_of(service): set() for service in SERVICES}
