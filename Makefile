@@ -43,7 +43,7 @@ lock: venv  ## requirements.lock, with hashes, from requirements.txt; the image 
 	$(BIN)/uv pip compile --quiet requirements.txt --generate-hashes --python-version 3.11 --output-file requirements.lock
 
 image: venv  ## the image built and run: by docker or podman, else by its steps in plain directories (root, Debian; minutes)
-	$(BIN)/python -m devstack.image .run/image
+	$(BIN)/python -m devstack.engine .run/image
 
 lint: venv  ## format, lint, types, import direction
 	$(BIN)/ruff format --check

@@ -5,36 +5,29 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from bench.program import Program
 from bench.wire import Opening
-from devstack.processes import end, free_port, launch, wait_ready
+from devstack.processes import free_port
 
 KEY = "service-000/prod"
 _START = 60.0
 
 
-class Etcd:
+class Etcd(Program):
     """A started server of one member, with its data in `directory`. A context manager."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
-        self.port, peers, log = free_port(), free_port(), directory / "log"
+        self.port, peers = free_port(), free_port()
         url, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{peers}"
         command = ["etcd", "--data-dir", str(directory / "data"), "--log-level", "error"]
         command += ["--listen-client-urls", url, "--advertise-client-urls", url]
         command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
         command += ["--initial-cluster", f"default={peer}"]
-        self._process = launch(command, log, cwd=directory, env={"PATH": os.environ["PATH"]})
-        try:
-            wait_ready("etcd", self._answers, self._process, log, timeout=_START)
-        except BaseException:
-            end(self._process, timeout=10)
-            raise
+        super().__init__("etcd", command, directory, timeout=_START)
 
     def put(self, value: str) -> float:
         """Write the one key; when that was asked for (monotonic seconds)."""
@@ -51,15 +44,7 @@ class Etcd:
         request = _posted("/v3/watch", {"create_request": {"key": encoded(KEY)}}).encode()
         return [Opening("lines", request, ready=b'"created":true')] * count
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        end(self._process, timeout=10)
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             self.put("ready")
         except OSError:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from devstack.processes import end, free_port, launch, wait_ready
+from bench.program import Program
+from devstack.processes import free_port
 
 PATH = "/answer.json"
 _CONFIGURATION = """\
@@ -32,7 +30,7 @@ http {{
 """
 
 
-class Nginx:
+class Nginx(Program):
     """A started server of one worker that answers PATH with `body`. A context manager."""
 
     def __init__(self, directory: Path, body: bytes) -> None:
@@ -40,27 +38,14 @@ class Nginx:
         (directory / "files" / PATH[1:]).write_bytes(body)
         directory.chmod(0o755)  # its worker is another user than root
         self.port = free_port()
-        configuration, log = directory / "nginx.conf", directory / "log"
+        configuration = directory / "nginx.conf"
         configuration.write_text(_CONFIGURATION.format(directory=directory, port=self.port))
         command = ["nginx", "-c", str(configuration), "-p", str(directory), "-e", str(directory / "error.log")]
-        self._process = launch(command, log, cwd=directory, env={"PATH": os.environ["PATH"]})
-        try:
-            wait_ready("nginx", self._answers, self._process, log, timeout=20)
-        except BaseException:
-            end(self._process, timeout=10)
-            raise
+        super().__init__("nginx", command, directory, timeout=20)
 
     def request(self) -> str:
         return f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        end(self._process, timeout=10)
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from bench.program import Program
 from bench.wire import Opening, masked, upgrade
 from devstack.origin import OriginRepo
-from devstack.processes import end, free_port, launch, wait_ready
+from devstack.processes import free_port
 from devstack.server import ROOT
 
 VERSION = "0.9.9"
@@ -36,7 +34,7 @@ def python() -> Path:
     return found
 
 
-class Opal:
+class Opal(Program):
     """A started server of one worker that follows an origin of its own in `directory`. A context manager."""
 
     def __init__(self, directory: Path) -> None:
@@ -44,11 +42,11 @@ class Opal:
         self._origin = OriginRepo(directory / "origin")
         self._origin.write({"data.json": json.dumps({"release": 0})})
         self.port = free_port()
-        log = directory / "log"
+        self._clone = directory / "clone"
         settings = {
             "OPAL_POLICY_REPO_URL": self._origin.url,
             "OPAL_POLICY_REPO_MAIN_BRANCH": "main",
-            "OPAL_POLICY_REPO_CLONE_PATH": str(directory / "clone"),
+            "OPAL_POLICY_REPO_CLONE_PATH": str(self._clone),
             "OPAL_POLICY_REPO_POLLING_INTERVAL": "0",
             "OPAL_LEADER_LOCK_FILE_PATH": str(directory / "leader.lock"),
             "OPAL_STATISTICS_ENABLED": "false",
@@ -56,16 +54,8 @@ class Opal:
         }
         command = [str(python()), "-m", "uvicorn", "opal_server.main:app", "--port", str(self.port)]
         command += ["--ws-ping-interval", "3600"]  # the load client answers no pings
-        environment = {"PATH": os.environ["PATH"], "HOME": str(directory), **settings}
         command += ["--log-level", "warning"]
-        self._process = launch(command, log, cwd=directory, env=environment)
-        try:
-            wait_ready(
-                "OPAL", lambda: (directory / "clone").exists() and self._answers(), self._process, log, timeout=_START
-            )
-        except BaseException:
-            end(self._process, timeout=10)
-            raise
+        super().__init__("OPAL", command, directory, timeout=_START, HOME=str(directory), **settings)
 
     def openings(self, count: int) -> list[Opening]:
         """Clients that follow the whole repository."""
@@ -91,15 +81,10 @@ class Opal:
             raise RuntimeError(f"OPAL's webhook was answered with {answer.status}: {said!r}")
         return began
 
-    def __enter__(self) -> Self:
-        return self
+    def answers(self) -> bool:
+        return self._clone.exists() and self._is_healthy()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        end(self._process, timeout=10)
-
-    def _answers(self) -> bool:
+    def _is_healthy(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
             connection.request("GET", "/healthcheck")

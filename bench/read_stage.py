@@ -8,14 +8,13 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bench.bare import ANSWERS
 from bench.process import pin
+from bench.stage import Closing
 from devstack.bao import running_bao
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
@@ -35,11 +34,11 @@ class Asked:
     if_changed: str
 
 
-class ReadStage:
+class ReadStage(Closing):
     """The two servers, started, each token verified and each document read once. A context manager."""
 
     def __init__(self, directory: Path, *, services: int = SERVICES, tokens: int = TOKENS) -> None:
-        self._closing = ExitStack()
+        super().__init__()
         issuer = self._closing.enter_context(LocalIssuer())
         bao = self._closing.enter_context(running_bao())
         origin = OriginRepo(directory / "origin")
@@ -89,16 +88,6 @@ class ReadStage:
         data.mkdir(parents=True)
         (data / ANSWERS).write_text(json.dumps([whole, unchanged]))
         return asked
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            error.add_note(f"the server's last words:\n{self.server.output()[-2000:]}")
-        self._closing.close()
 
 
 def _answer(

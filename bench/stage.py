@@ -24,14 +24,33 @@ _START = 120.0
 _HOOK_BODY = b'{"ref": "refs/heads/main"}'
 
 
-class Served:
+class Closing:
+    """A context manager: ends with the block what it has started, and tells what `server` said last if that failed."""
+
+    server: Server
+
+    def __init__(self) -> None:
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            error.add_note(f"the server's last words:\n{self.server.output()[-2000:]}")
+        self._closing.close()
+
+
+class Served(Closing):
     """A started server on the origin at `url`, which hears of changes by the webhook alone. A context manager."""
 
     def __init__(
         self, directory: Path, url: str, settings: Mapping[str, str], *, streams: int, workers: int = 1
     ) -> None:
         """`streams`: how many each worker is set up for. Several workers get a Valkey."""
-        self._closing = ExitStack()
+        super().__init__()
         self._workers = workers
         self._former = ""  # the revision that was installed before the last webhook
         self.issuer = self._closing.enter_context(LocalIssuer())
@@ -95,16 +114,6 @@ class Served:
 
     def _installs(self) -> list[dict[str, Any]]:
         return [line for line in self.server.log_lines() if line.get("message") == "world.installed"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            error.add_note(f"the server's last words:\n{self.server.output()[-2000:]}")
-        self._closing.close()
 
 
 class Stage(Served):

@@ -1,9 +1,8 @@
 """Does what the Dockerfile says where there is no container engine: in plain directories, by debootstrap and chroot.
 
-`python -m devstack.image DIRECTORY` has an engine build it and run it, if there is one (devstack/engine.py). Else it
-builds (as root, on Debian) every stage there, starts the result as the image would
-be run (its user, a read-only root, tmpfs where the documentation asks for one) on a sample repository, waits until its
-own health check is content, asks it for its readiness, ends it, and exits with 0 if all of that went well.
+`python -m devstack.engine DIRECTORY` leads here where there is none, as root on Debian. Every stage is built, and the
+outcome is started as the image would be run (its user, a read-only root, tmpfs where the documentation asks for one) on
+a sample repository: its own health check must be content, and it must say that it is ready, and end with 0.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -60,6 +58,11 @@ def instructions(text: str) -> Iterator[tuple[str, str]]:
     for line in filter(None, map(str.strip, joined.splitlines())):
         word, _, rest = line.partition(" ")
         yield word, rest
+
+
+def health_command(rest: str) -> list[str]:
+    """Of a HEALTHCHECK."""
+    return list(json.loads(rest.partition(" CMD ")[2]))
 
 
 def build(directory: Path) -> Stage:
@@ -122,7 +125,7 @@ def _set(stage: Stage, word: str, rest: str) -> None:
     elif word in {"ENTRYPOINT", "CMD"}:
         setattr(stage, {"ENTRYPOINT": "entrypoint", "CMD": "command"}[word], json.loads(rest))
     elif word == "HEALTHCHECK":
-        stage.health = json.loads(rest.partition(" CMD ")[2])
+        stage.health = health_command(rest)
     elif word not in {"LABEL", "VOLUME", "EXPOSE", "STOPSIGNAL"}:
         raise ValueError(f"an instruction that is not known here: {word}")
 
@@ -142,9 +145,13 @@ def mounted(root: Path, *, read_only: bool = False) -> Iterator[None]:
         mount("--rbind", "/dev", at=f"{root}/dev")
         mount("-t", "proc", "proc", at=f"{root}/proc")
         for place in WRITABLE if read_only else ():
-            owner = "uid=10001,gid=10001" if place.startswith("/var") else "mode=1777"
-            mount("-t", "tmpfs", "-o", owner, "tmpfs", at=f"{root}{place}")
+            mount("-t", "tmpfs", "-o", whose(place), "tmpfs", at=f"{root}{place}")
         yield
+
+
+def whose(place: str) -> str:
+    """How a tmpfs of WRITABLE is mounted."""
+    return "uid=10001,gid=10001" if place.startswith("/var") else "mode=1777"
 
 
 def tried(stage: Stage, directory: Path) -> bool:
@@ -195,15 +202,3 @@ def eventually(command: Sequence[str], *, timeout: float = 30) -> bool:
             return False
         time.sleep(0.2)
     return True
-
-
-def main(directory: Path) -> bool:
-    from devstack import engine  # which leans on this module
-
-    directory.mkdir(parents=True, exist_ok=True)
-    name = engine.found()
-    return engine.tried(name, directory) if name else tried(build(directory), directory)
-
-
-if __name__ == "__main__":
-    sys.exit(not main(Path(sys.argv[1]).resolve()))

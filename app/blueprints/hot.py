@@ -228,9 +228,11 @@ class HotReads:
             return
         if lasting.world is not self._world or self._is_full:
             self._world, self._places, self._bytes = lasting.world, {}, 0
-        self._bytes += len(body or b"")
         place = self._places.setdefault(key, _Place(made.service, made.envs))
-        place.pages[made.asked.view, tag is not None] = _Page(
+        variant = made.asked.view, tag is not None
+        replaced = place.pages.get(variant)
+        self._bytes += len(body or b"") - len((replaced and replaced.body) or b"")
+        place.pages[variant] = _Page(
             status,
             headers.copy(),
             names.index(_ID),

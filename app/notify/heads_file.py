@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import structlog
 
@@ -103,7 +103,7 @@ class HeadsFile:
                 return None
             seen = Rev.parse(data["seen"]) if data["seen"] else None
             cursor, failing, hint = Cursor.loads(data["cursor"]), data["git_failing_since"], int(data["hint"])
-            further = {name: Fetched(**each) for name, each in data.get("further", {}).items()}
+            further = {name: _fetched(each) for name, each in data.get("further", {}).items()}
             return HostState(cursor, failing, seen, hint, dict(data.get("withheld", {})), further)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             return None  # another schema, or damaged: as if there were none; the next fetch writes it anew
@@ -166,3 +166,8 @@ def _raise(file: BinaryIO, seen: Rev) -> None:
 
 def _rev(text: bytes) -> Rev | None:
     return Rev.parse(text.decode(errors="replace"))
+
+
+def _fetched(data: dict[str, Any]) -> Fetched:
+    """Raises KeyError, TypeError, ValueError. What a later version says beside it is left alone."""
+    return Fetched(data["failing_since"], int(data["hint"]), dict(data["withheld"]))

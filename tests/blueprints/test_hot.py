@@ -384,3 +384,16 @@ def test_it_begins_anew_before_it_holds_too_much(
         small.by_hot(ask)
     assert small.by_hot(asked[-1])[1]
     assert not small.by_hot(asked[0])[1]
+
+
+def test_an_answer_that_is_made_anew_takes_the_place_of_the_one_before(
+    ways: TwoWays, tokens: dict[str, str | None]
+) -> None:
+    other, shop = (environ_of(path, Authorization=tokens["reader"]) for path in ("/v1/config/other/prod", SHOP))
+    size = sum(len(ways.by_hot(ask)[0].body) for ask in (other, shop))
+    small = TwoWays(ways.serving, limits={"most_bytes": size + 1})
+    small.by_hot(other)
+    for _ in range(5):
+        small.by_hot(shop)
+        ways.serving.server.services.secrets.forget_all()
+    assert small.by_hot(other)[1], "there is room for both"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.engine.world import Apart, Head, cursor_of, joined, world_of
 from app.model import RefKind, Stale, StaleReason, Target, parts_of, shown_commit
 from app.notify import Announced, Cursor, LabelHead, Rev
+from app.notify.cursor import HISTORY
+from app.repository.further import MOST
 
 
 def line(name: str, *commits: str, kind: RefKind = RefKind.BRANCH) -> tuple[str, Head]:
@@ -26,9 +30,15 @@ def test_of_several_the_nearest_former_heads_come_first() -> None:
     assert parts_of(head.former[0].commit) == (("a", "a3"), ("b", "b1"))
 
 
-def test_however_many_former_heads_there_are_few_are_tried() -> None:
-    lines = [line(name, *(f"{name}{number}" for number in range(21))) for name in "abcdef"]
-    assert len(joined(lines).former) == 20
+@pytest.mark.parametrize("repositories", [1, 6, MOST])
+def test_however_many_former_heads_there_are_few_are_tried(repositories: int) -> None:
+    """Each repository has as many as a label remembers, and together they have more than could be listed."""
+    names = [f"r{number:02}" for number in range(repositories)]
+    head = joined([line(name, *(f"{name}c{number}" for number in range(1 + HISTORY))) for name in names])
+    assert len(head.former) == HISTORY
+    back = [sum(int(commit.partition("c")[2]) for _, commit in parts_of(each.commit)) for each in head.former]
+    assert back == sorted(back)
+    assert back[0] == 1
 
 
 def test_a_tag_among_branches_has_no_former_version() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from app.notify import Cursor, HeadsFile, Hints, HostState, Rev
+from app.notify import Cursor, Fetched, HeadsFile, Hints, HostState, Rev
 from tests.notify.values import EPOCH, cursor, head
 from tests.support import eventually
 
@@ -75,6 +75,16 @@ def test_what_is_written_is_read_by_others_and_nothing_else_is_left(path: Path) 
 def test_a_host_that_has_seen_nothing_shared_is_read_back(path: Path) -> None:
     HeadsFile(path).write(HostState(cursor()))
     assert HeadsFile(path).read() == HostState(cursor(), None, None, 0)
+
+
+def test_what_a_later_version_says_beside_of_a_further_repository_is_left_alone(path: Path) -> None:
+    state = HostState(cursor(1), further={"pay": Fetched("2026-01-01T00:00:00Z", 7, {"main": "a" * 40})})
+    HeadsFile(path).write(state)
+    assert HeadsFile(path).read() == state
+    data = json.loads(path.read_text())
+    data["further"]["pay"]["later"] = 1
+    path.write_text(json.dumps(data))
+    assert HeadsFile(path).read() == state
 
 
 def test_it_is_parsed_once_however_often_it_is_read(path: Path) -> None:
