@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import javaproperties
 
@@ -36,7 +37,7 @@ def read_properties(text: str) -> Iterator[Parsed]:
     budget = Budget()
     lines = re.split(r"\r\n|\r|\n", text)
     begin = 0
-    for end in [*separators(lines), len(lines)]:
+    for end in chain(separators(lines), [len(lines)]):  # found as they are needed: there may be too many
         builder = TreeBuilder(budget)
         builder.open({}, (begin + 1, 1))
         for entry in entries(lines, begin, end):
