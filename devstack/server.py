@@ -131,8 +131,8 @@ class Server:
         return tail(self.log, 20_000)
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Everything it said, line by line. Raises ValueError when a line is not JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        """Everything it said, line by line, but for a line that is being written. Raises ValueError when one is not JSON."""
+        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
 
     def _children(self) -> list[psutil.Process]:
         if self._process is None or self._process.poll() is not None:
