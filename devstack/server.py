@@ -131,7 +131,7 @@ class Server:
         return tail(self.log, 20_000)
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Everything it said, line by line, but for a line that is being written. Raises ValueError when one is not JSON."""
+        """Everything it said, but for a line that is being written. Raises ValueError when one is not JSON."""
         return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
 
     def _children(self) -> list[psutil.Process]:
