@@ -49,7 +49,9 @@ def commands(stack: Stack) -> tuple[Command, ...]:
     etag = f"{run}/payment-service.etag"
     hook = f'$({PYTHON} -m devstack.sign {run}/keys/webhook-secret "$BODY")'
     return (
-        Command("Read a configuration, secrets resolved", get("payment-service", target) + pretty, r'"password": "\w'),
+        Command(
+            "Read a configuration, secrets resolved", get("payment-service", target) + pretty, r'"password": "[^$]'
+        ),
         Command("The same as YAML", get("payment-service", f"{target}?format=yaml"), r"(?m)^database:$"),
         Command("One part of it", get("payment-service", f"{target}?key=database.pool") + pretty, r'"max": 50'),
         Command(
