@@ -13,7 +13,7 @@ from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.server import Server
 from devstack.valkey import Valkey
-from tests.cluster.stack import Stack, timed
+from tests.cluster.stack import PATIENT, Stack
 
 NewStack = Callable[..., Stack]
 
@@ -59,9 +59,8 @@ def shared(new_stack: NewStack) -> Stack:
 
 @pytest.fixture(scope="session")
 def duo(shared: Stack) -> Server:
-    """Two workers that every test leaves in good health. Without patience for Redis a worker of a busy machine would
-    now and then count its revisions for itself."""
-    return shared.server(application=timed(redis=10), ALLOWED_ORIGINS="https://ui.example.org").start()
+    """Two workers that every test leaves in good health."""
+    return shared.server(application=PATIENT, ALLOWED_ORIGINS="https://ui.example.org").start()
 
 
 @pytest.fixture
