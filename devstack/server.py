@@ -49,7 +49,7 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *, until: str | None = READY, timeout: float = 30) -> Self:
+    def start(self, *, until: str | None = READY, timeout: float = 60) -> Self:
         """Start it and wait until `until` answers 200 (None: do not wait). Raises NotReady.
 
         One worker answers; where it says that it is ready, the others are waited for too.
@@ -141,7 +141,7 @@ class Server:
             children = psutil.Process(self._process.pid).children()
         except psutil.NoSuchProcess:
             return []
-        return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        return [child for child in children if _lives(child)]
 
     def _is_installed(self) -> bool:
         return len(self.installed) >= int(self.settings.get("WORKERS", "1"))
@@ -149,9 +149,17 @@ class Server:
     def _answers(self, path: str) -> bool:
         try:
             # No TLS, so nothing to verify; reading the certificates for each look would slow down what it waits for.
-            return httpx.get(self.url + path, timeout=2, trust_env=False, verify=False).status_code == 200  # noqa: S501
+            return httpx.get(self.url + path, timeout=10, trust_env=False, verify=False).status_code == 200  # noqa: S501
         except httpx.TransportError:
             return False
+
+
+def _lives(child: psutil.Process) -> bool:
+    """It may end between any two looks at it."""
+    try:
+        return bool(child.is_running() and child.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_worker(child: psutil.Process) -> bool:

@@ -34,8 +34,8 @@ class Valkey:
 
     @property
     def client(self) -> redis.Redis:
-        """A new client with a short timeout."""
-        return redis.Redis.from_url(self.url, socket_timeout=2, decode_responses=True)
+        """A new client, which does not wait for ever."""
+        return redis.Redis.from_url(self.url, socket_timeout=20, decode_responses=True)
 
     def start(self) -> Self:
         """Start it and wait until it answers. Raises NotReady."""
@@ -43,7 +43,7 @@ class Valkey:
         command = [str(binary), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)]
         command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
         self._process = launch(command, self._log, cwd=self._directory, env=os.environ)
-        wait_ready("Valkey", self._answers, self._process, self._log, timeout=20)
+        wait_ready("Valkey", self._answers, self._process, self._log, timeout=60)
         return self
 
     def stop(self) -> None:

@@ -30,7 +30,7 @@ class Direction:
     """What befalls the bytes that go one way. May be changed at any time and from any thread.
 
     Before each piece pass `delay` seconds, and up to `jitter` more at random. A piece has at most `piece` bytes, or
-    with `torn` a random number of them up to that. `passed` counts what has been handed on. `altered`: where a
+    with `torn` a random number of them up to that. `passed` counts what is handed on. `altered`: where a
     piece holds one of these texts, it gets the other, which is as long.
     """
 
@@ -79,9 +79,13 @@ class Direction:
             size = self._random.randint(1, self.piece) if self.torn else self.piece
             return min(size, self._cut[0]) if self._cut else size
 
-    def _count(self, size: int, link: Link) -> None:
+    def _count(self, size: int) -> None:
+        """Before it is handed on: who has received it may ask at once how much it was."""
         with self._gate:
             self.passed += size
+
+    def _cut_if_due(self, size: int, link: Link) -> None:
+        with self._gate:
             if self._cut is not None:
                 left, reset = self._cut[0] - size, self._cut[1]
                 self._cut = (left, reset) if left > 0 else None
@@ -151,8 +155,9 @@ class Link:
             while data := self._read(source, way):
                 while data and not self.over:
                     piece, data = self._next(data, way)
+                    way._count(len(piece))
                     self._write(sink, piece)
-                    way._count(len(piece), self)
+                    way._cut_if_due(len(piece), self)
             if not self.over:
                 sink.shutdown(socket.SHUT_WR)
         except OSError:  # one side is gone, and so is the other then

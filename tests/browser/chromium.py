@@ -50,7 +50,7 @@ class Chromium:
         assert program, "there is no Chromium here: sh devstack/packages.sh tests"
         command = [program, *FLAGS, f"--user-data-dir={self._profile}", "about:blank"]
         self._process = launch(command, self._log, cwd=self._log.parent, env=os.environ)
-        wait_ready("Chromium", lambda: bool(self._port), self._process, self._log, timeout=30)
+        wait_ready("Chromium", lambda: bool(self._port), self._process, self._log, timeout=60)
         return self
 
     def open(self, url: str) -> Page:
@@ -65,12 +65,13 @@ class Chromium:
 
     @property
     def _port(self) -> str:
-        """Where its DevTools listen; empty until it has written that down."""
+        """Where its DevTools listen; empty until it has written that line down."""
         told = self._profile / "DevToolsActivePort"
-        return told.read_text().partition("\n")[0] if told.exists() else ""
+        port, end_of_line, _ = told.read_text().partition("\n") if told.exists() else ("", "", "")
+        return port if end_of_line else ""
 
     def _ask(self, method: str, path: str) -> httpx.Response:
-        with httpx.Client(trust_env=False, timeout=20) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             return client.request(method, f"http://127.0.0.1:{self._port}{path}").raise_for_status()
 
 
@@ -80,10 +81,10 @@ class Page:
     def __init__(self, devtools: str, url: str) -> None:
         self._closing = ExitStack()
         self._connection = self._closing.enter_context(
-            connect(devtools, proxy=None, compression=None, max_size=_MAX_MESSAGE, ping_interval=None)
+            connect(devtools, proxy=None, compression=None, max_size=_MAX_MESSAGE, ping_interval=None, open_timeout=30)
         )
         self._numbers = itertools.count(1)
-        eventually(lambda: self._evaluate(f"location.href === {json.dumps(url)} && document.readyState") == "complete")
+        eventually(lambda: self._is_at(url), timeout=30)
 
     def call(self, function: str, *arguments: Any) -> Any:
         """What the page's function returns. Fails with what it throws."""
@@ -98,6 +99,13 @@ class Page:
             self._send("Page.close")
             self._closing.close()
 
+    def _is_at(self, url: str) -> bool:
+        """Whether it is loaded. The blank page that it is at first may go away under the question."""
+        try:
+            return bool(self._evaluate(f"location.href === {json.dumps(url)} && document.readyState") == "complete")
+        except AssertionError:
+            return False
+
     def _evaluate(self, expression: str) -> Any:
         asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
         answer = self._send("Runtime.evaluate", **asked)
@@ -108,7 +116,7 @@ class Page:
         number = next(self._numbers)
         self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            answer = json.loads(self._connection.recv(timeout=20))
+            answer = json.loads(self._connection.recv(timeout=60))
             if answer.get("id") == number:
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 return dict(answer["result"])

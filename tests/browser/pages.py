@@ -60,9 +60,9 @@ class Stream:
         held = self.told.held().get(topic)
         return held.doc if held else None
 
-    def ended(self, *, timeout: float = 5) -> Any:
+    def ended(self) -> Any:
         """How it ended: the close code of a WebSocket, a word of page.js for an event stream."""
-        return eventually(lambda: self._page.read(f"{self._record}.ended"), timeout=timeout)
+        return eventually(lambda: self._page.read(f"{self._record}.ended"))
 
     def say(self, **frame: Any) -> None:
         self._page.call("say", self.name, frame)

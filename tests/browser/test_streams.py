@@ -112,7 +112,8 @@ def rejection(frames: list[Frame]) -> Frame:
 
 def kept_in(stack: Stack, server: Server, name: str) -> dict[str, Frame]:
     """A hash of JSON texts that the workers share."""
-    found = stack.valkey.client.hgetall(f"{{cfg:{server.settings['NAMESPACE']}}}:1:{name}")
+    with stack.valkey.client as client:
+        found = client.hgetall(f"{{cfg:{server.settings['NAMESPACE']}}}:1:{name}")
     return {str(field): json.loads(text) for field, text in found.items()}
 
 

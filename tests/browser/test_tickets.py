@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from devstack.server import Server
 from tests.browser.pages import AppPage, Stream
-from tests.cluster.clients import data_of
+from tests.cluster.clients import data_of, files_of
 from tests.cluster.stack import Stack
 from tests.support import eventually
 
@@ -53,15 +51,6 @@ def test_no_ticket_is_written_down(page: AppPage, server: Server, token: str) ->
     page.ask(f"/nowhere?ticket={page.ticket(token)}")
     trail = data_of(server) / "audit"
     eventually(lambda: "/v1/events" in "".join(path.read_text() for path in trail.glob("*.jsonl")))
-    files = [server.log, *(path for path in data_of(server).rglob("*") if path.is_file())]
-    written = b"".join(map(content_of, files))
+    written = b"".join([server.log.read_bytes(), *files_of(server).values()])
     assert b"ticketed" in written
     assert [ticket for ticket in page.tickets if ticket.encode() in written] == []
-
-
-def content_of(path: Path) -> bytes:
-    """Empty for one that is gone: SQLite's files beside its own come and go."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ def ask(server: Door, path: str, token: str | None = None, method: str = "GET", 
     """One request on a connection of its own, so that any worker may get it."""
     headers = {**bearer(token), **options.pop("headers", {}), "Connection": "close"}
     # Without TLS nothing is verified, and reading the certificates takes longer than most requests.
-    with httpx.Client(trust_env=False, verify=False, timeout=options.pop("timeout", 25)) as client:
+    with httpx.Client(trust_env=False, verify=False, timeout=options.pop("timeout", 60)) as client:
         return client.request(method, server.url + path, headers=headers, **options)
 
 
@@ -168,6 +169,7 @@ class WebSocketClient:
                 compression=None,
                 ping_interval=None,
                 max_size=None,
+                open_timeout=30,
                 close_timeout=1,
                 **more,
             )
@@ -237,12 +239,12 @@ class EventClient:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         self._connection.request("GET", "/v1/events?" + urlencode(pairs), headers={**bearer(token), **(headers or {})})
         self._sock = self._connection.sock  # the answer says `Connection: close`, and http.client lets go of it
-        self.worker = server.worker_of(self._sock.getsockname()[1])
         self.response = self._connection.getresponse()
         if self.response.status != 200:
             refused = Refused(self.response)
             self.close_socket()
             raise refused
+        self.worker = server.worker_of(self._sock.getsockname()[1])  # before the answer nobody may have accepted it
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -350,9 +352,9 @@ Each = TypeVar("Each", bound=Client)
 @contextlib.contextmanager
 def on_each_worker(server: Server, opened: Callable[[], Each]) -> Iterator[list[Each]]:
     """Clients so that each of the server's workers holds exactly one; they are checked at the end."""
-    eventually(lambda: set(server.workers) == set(server.installed), timeout=10)
+    eventually(lambda: set(server.workers) == set(server.installed), timeout=30)
     workers = set(server.workers)
-    until = time.monotonic() + 15  # the kernel chooses who takes a connection
+    until = time.monotonic() + 40  # the kernel chooses who takes a connection
     clients: dict[int, Each] = {}
     spare: list[Each] = []
     try:
@@ -393,7 +395,7 @@ def versions(client: Client) -> set[str]:
     return {held.version for held in client.held().values()}
 
 
-def arrived(clients: Sequence[Client], version: str, *, timeout: float = 5) -> list[Held]:
+def arrived(clients: Sequence[Client], version: str, *, timeout: float = 15) -> list[Held]:
     """What each of the clients (of one topic) holds, once all hold `version`."""
 
     def told() -> list[Held]:
@@ -415,10 +417,28 @@ def data_of(server: Server) -> Path:
     return Path(server.settings["DATA_DIR"])
 
 
+def files_of(server: Server) -> dict[str, bytes]:
+    """Everything in its DATA_DIR, by path. A server that runs writes and removes files meanwhile."""
+    found: dict[str, bytes] = {}
+    for directory, _, names in os.walk(data_of(server)):  # which passes over a folder that is gone
+        for path in (Path(directory, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                found[str(path)] = path.read_bytes()
+    return found
+
+
+def in_shared_epoch(server: Server) -> bool:
+    """Whether all its workers stand at one revision that Redis has counted; without Redis each counts for itself."""
+    revs = server.installed
+    return len(revs) == len(server.workers) and len(set(revs.values())) == 1 and not min(revs.values()).startswith("0-")
+
+
 def puller_of(server: Server) -> int:
-    """The worker that holds the mirror's lock, by its last heartbeat."""
-    text = (data_of(server) / "mirror.lock").read_text() or "{}"
-    return int(json.loads(text).get("pid", 0))
+    """The worker that holds the mirror's lock, by its last heartbeat; 0 for none, or while it is written."""
+    try:
+        return int(json.loads((data_of(server) / "mirror.lock").read_text())["pid"])
+    except (ValueError, KeyError):
+        return 0
 
 
 def samples(server: Server) -> dict[str, float]:

@@ -13,7 +13,7 @@ from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.server import Server
 from devstack.valkey import Valkey
-from tests.cluster.stack import Stack
+from tests.cluster.stack import PATIENT, Stack
 
 NewStack = Callable[..., Stack]
 
@@ -60,7 +60,7 @@ def shared(new_stack: NewStack) -> Stack:
 @pytest.fixture(scope="session")
 def duo(shared: Stack) -> Server:
     """Two workers that every test leaves in good health."""
-    return shared.server(application="wsgi:app", ALLOWED_ORIGINS="https://ui.example.org").start()
+    return shared.server(application=PATIENT, ALLOWED_ORIGINS="https://ui.example.org").start()
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ class Crowd:
         return Stream("sse", self._asked(f"/v1/events?topic={self.topic}", {"Host": "server"}))
 
     def _asked(self, path: str, headers: dict[str, str]) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.server.port), timeout=10)
+        sock = socket.create_connection(("127.0.0.1", self.server.port), timeout=30)
         lines = [f"{name}: {value}" for name, value in {**headers, **bearer(self.token)}.items()]
         sock.sendall("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())
         return sock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -12,7 +13,7 @@ from tests.cluster.clients import ask, samples
 from tests.cluster.stack import GREENLETS
 from tests.support import eventually
 
-#: A few more may be there for good: the blob reader's pipes, another connection to Valkey.
+#: A few more may be there for good: the blob reader's pipes, another connection to OpenBao.
 _FOR_GOOD = 10
 
 
@@ -35,24 +36,31 @@ def greenlets(server: Server) -> dict[int, int]:
         found[answer["worker"]] = answer["living"]
         return found.keys() >= set(server.workers)
 
-    eventually(asked, timeout=20)  # one may be quicker to take connections than the other
+    eventually(asked, timeout=40)  # one may be quicker to take connections than the other
     return found
 
 
 def descriptors(server: Server) -> dict[int, int]:
-    return {worker: psutil.Process(worker).num_fds() for worker in server.workers}
+    """How many each worker has open, but for its connections to Redis: it keeps as many as it ever needed at once."""
+    redis = urlsplit(server.settings["REDIS_URL"]).port
+
+    def of(process: psutil.Process) -> int:
+        kept = sum(bool(each.raddr) and each.raddr.port == redis for each in process.net_connections(kind="tcp"))
+        return int(process.num_fds()) - kept
+
+    return {worker: of(psutil.Process(worker)) for worker in server.workers}
 
 
 @contextlib.contextmanager
-def nothing_left(server: Server, *, timeout: float = 5) -> Iterator[None]:
+def nothing_left(server: Server) -> Iterator[None]:
     """No stream is open now, and none, nor a descriptor or greenlet, is left at the end; the workers live on."""
     eventually(lambda: streams_open(server) == 0)
     before, running = descriptors(server), greenlets(server)
     yield
-    eventually(lambda: streams_open(server) == 0, timeout=timeout)
+    eventually(lambda: streams_open(server) == 0)
     assert set(server.workers) == set(before)
     for now, then in ((descriptors, before), (greenlets, running)):
-        eventually(lambda: not _more(now(server), then))  # noqa: B023 - done within the round
+        eventually(lambda: not _more(now(server), then), timeout=60)  # noqa: B023 - done within the round
 
 
 def _more(now: Mapping[int, int], then: Mapping[int, int]) -> dict[int, int]:

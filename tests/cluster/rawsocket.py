@@ -54,7 +54,7 @@ class RawSocket:
     ) -> None:
         """`changed` headers replace those of a good handshake; None leaves one out. `connected` is a connection that is
         there already."""
-        self.socket = connected or socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        self.socket = connected or socket.create_connection(("127.0.0.1", server.port), timeout=30)
         self._server = server
         key = base64.b64encode(os.urandom(16)).decode()
         headers = {**HANDSHAKE, "Sec-WebSocket-Key": key, **bearer(token), **(changed or {})}

@@ -32,7 +32,7 @@ class RedisProxy:
         self._thread.start()
         self._server = asyncio.run_coroutine_threadsafe(
             asyncio.start_server(self._serve, "127.0.0.1"), self._loop
-        ).result(5)
+        ).result(30)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
@@ -46,11 +46,18 @@ class RedisProxy:
 
     def close(self) -> None:
         self._away = True
-        self._loop.call_soon_threadsafe(self._server.close)
-        self._loop.call_soon_threadsafe(self._cut)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(30)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        """Every connection is closed when this returns: what were left would be complained of in another test."""
+        self._server.close()
+        self._cut()
+        if serving := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(serving, timeout=20)
+        await asyncio.sleep(0)  # the loop closes the last socket in its next round
 
     def _cut(self) -> None:
         for line in self._lines:

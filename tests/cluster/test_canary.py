@@ -17,7 +17,7 @@ import pytest
 
 from devstack.bao import ROLE, Bao, running_bao
 from devstack.server import ROOT, Server
-from tests.cluster.clients import ask, data_of, everywhere
+from tests.cluster.clients import ask, everywhere, files_of
 from tests.cluster.conftest import NewStack
 from tests.cluster.stack import Stack
 from tests.support import eventually
@@ -45,9 +45,7 @@ def forms(secret: str) -> set[bytes]:
 
 def files(server: Server) -> Iterator[tuple[str, bytes]]:
     yield "log", server.log.read_bytes()
-    for path in data_of(server).rglob("*"):
-        if path.is_file():
-            yield str(path), path.read_bytes()
+    yield from files_of(server).items()
 
 
 def written(stack: Stack, server: Server) -> Iterator[tuple[str, bytes]]:

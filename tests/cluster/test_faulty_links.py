@@ -7,6 +7,7 @@ import functools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import TypeAlias
 
 import pytest
@@ -16,16 +17,18 @@ from tests.cluster.behind import Behind
 from tests.cluster.clients import EventClient, Held, WebSocketClient, arrived, on_each_worker
 from tests.cluster.conftest import NewStack
 from tests.cluster.leftovers import nothing_left, quiet, streams_open
-from tests.cluster.stack import BRISK, Stack, timed
+from tests.cluster.promises import last
+from tests.cluster.stack import Stack, timed
 from tests.support import eventually
 
 #: Larger than what the kernels of both sides put into their buffers, when it comes a few times.
 BIG = "x" * 900_000
 FILLING = "".join(f"key{number}: a value that stays as it is\n" for number in range(40))
-#: How soon a server whose heartbeat and write timeout are a second has cut who takes nothing.
-SOON = 6
-#: How soon a peer that acknowledges nothing is given up, with a heartbeat before it.
-SILENCE = 35
+#: How soon a peer that acknowledges nothing is given up: 30 s, with a heartbeat before it.
+SILENCE = 60
+#: For how long (seconds) a client may take nothing: one of a busy machine must not be cut for it, and one that sits
+#: stalled must not have been cut when the others are looked at.
+SLOW, NEVER_SLOW = 3, 60
 Stream: TypeAlias = WebSocketClient | EventClient
 Open: TypeAlias = Callable[..., Stream]
 KINDS = pytest.mark.parametrize("kind", [WebSocketClient, EventClient], ids=lambda kind: kind.kind)
@@ -33,18 +36,18 @@ KINDS = pytest.mark.parametrize("kind", [WebSocketClient, EventClient], ids=lamb
 
 @pytest.fixture(scope="module")
 def brisk(new_stack: NewStack) -> tuple[Stack, Server]:
-    """Two workers whose heartbeat is a second, and for whom a client is slow after a second."""
+    """Two workers whose heartbeat is a second, and for whom a client is slow soon."""
     stack = new_stack()
     stack.origin.write({"pay.yml": "n: 0\n"})
-    return stack, stack.server(application=BRISK).start()
+    return stack, stack.server(application=timed(heartbeat=1, stream_write=SLOW, drain=1, redis=10)).start()
 
 
 @pytest.fixture(scope="module")
 def patient(new_stack: NewStack) -> tuple[Stack, Server]:
-    """One worker whose heartbeat is a second, and for whom a client is slow after fifteen."""
+    """One worker whose heartbeat is a second, and for whom no client of these tests is slow."""
     stack = new_stack()
     stack.origin.write({"pay.yml": "n: 0\n"})
-    return stack, stack.server(application=timed(heartbeat=1, stream_write=15), WORKERS="1").start()
+    return stack, stack.server(application=timed(heartbeat=1, stream_write=NEVER_SLOW, redis=10), WORKERS="1").start()
 
 
 @contextlib.contextmanager
@@ -98,14 +101,16 @@ def test_who_is_stalled_slows_nobody_and_gets_the_newest_state_when_released(
         following(lambda: kind(server, token, {"pay/prod": None})) as other,
     ):
         link.down.stall()
+        waits: list[float] = []
         for number in range(pushes):
             version = pushed(stack, server, {"pay.yml": f"{stalled.kind}: {number}\nbig: {BIG}\n"})
             answered = time.monotonic()
-            (held,) = arrived([other], version)
-            assert held.at - answered < 1
+            waits.append(last(arrived([other], version), answered))
+        assert median(waits) < 1
+        assert max(waits) < NEVER_SLOW / 6
         assert version not in {each.version for each in stalled.held().values()}
         link.down.release()
-        (held,) = arrived([stalled], version, timeout=10)
+        (held,) = arrived([stalled], version, timeout=30)
         assert held.doc[stalled.kind] == pushes - 1
         assert len(other.told.of("change")) == 1 + pushes
         assert len(stalled.told.of("change")) < 1 + pushes, "all that was between is told to nobody"
@@ -129,7 +134,7 @@ def test_who_takes_nothing_for_too_long_is_cut_and_comes_back_for_the_newest(
             for number in range(8):
                 version = pushed(stack, server, {"pay.yml": f"cut {stalled.kind}: {number}\nbig: {BIG}\n"})
                 arrived([one, two], version)
-            eventually(lambda: streams_open(server) == 2, timeout=SOON)
+            eventually(lambda: streams_open(server) == 2)
             link.down.release()
             eventually(lambda: stalled.ended)
             assert not one.ended
@@ -139,8 +144,7 @@ def test_who_takes_nothing_for_too_long_is_cut_and_comes_back_for_the_newest(
         with following(lambda: kind(link, token, etags, before=before)) as back:
             arrived([back], version)
             assert [frame["type"] for _, frame in back.told.frames[:4]] == ["hello", "subscribed", "change", "sync"]
-    reasons = [line["stream.reason"] for line in server.log_lines() if line.get("stream.phase") == "close"]
-    assert "4500" in reasons
+    eventually(lambda: "4500" in {line.get("stream.reason") for line in server.log_lines()})  # the last that is told
     quiet(server)
 
 
@@ -261,5 +265,5 @@ def test_a_short_outage_costs_a_delay_and_no_connection(patient: tuple[Stack, Se
             version = pushed(stack, server, {"pay.yml": f"outage of {other.kind}: {number}\n"})
             arrived([other], version)
         link.plug()
-        arrived([client], version, timeout=10)
+        arrived([client], version, timeout=60)  # TCP has waited longer after each try
         assert not client.ended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import httpx
 import pytest
@@ -65,9 +65,8 @@ def _last(client: object) -> tuple[str, list[str]]:
 def test_a_server_without_a_clone_answers_503_until_git_appears_and_then_is_ready(stack: Stack) -> None:
     stack.origin.write({"pay.yml": "n: 0\n"})
     token = stack.token("pay")
-    with running(stack.server(POLL_SECONDS="1"), until=None) as server:
+    with closing(stack.server(POLL_SECONDS="1")) as server:
         with gone(stack):
-            server.close()
             server.start(until="/health/live")
             refused = [
                 *(ask(server, "/v1/config/pay/prod", token) for _ in range(4)),

@@ -16,15 +16,12 @@ TEXT = "n: {}\npassword: ${{vault:kv/services/preloaded/prod/db#password}}\n"
 
 
 @pytest.mark.slow
-def test_workers_forked_from_a_loaded_application_follow_and_record_each_for_itself(
-    new_stack: NewStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--preload")  # as an operator gives it
+def test_workers_forked_from_a_loaded_application_follow_and_record_each_for_itself(new_stack: NewStack) -> None:
     stack = new_stack()
     stack.bao.put("services/preloaded/prod/db", {"password": "s3cret"})
     stack.origin.write({"preloaded.yml": TEXT.format(1)}, "one")
     token = stack.token("preloaded")
-    with running(stack.server()) as server:
+    with running(stack.server(options="--preload")) as server:
         with on_each_worker(server, lambda: EventClient(server, token, {"preloaded/prod": None})) as clients:
             stack.origin.write({"preloaded.yml": TEXT.format(2)}, "two")
             stack.refresh(server)

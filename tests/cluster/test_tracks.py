@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from app.audit import verify_directory
 from devstack.server import Server
@@ -25,21 +26,28 @@ def test_requests_to_both_workers_are_counted_once_each_and_every_line_bears_its
     shared.origin.write({"tracked.yml": "n: 0\n"})
     shared.refresh(duo)
     good, bad = counted(duo, 200), counted(duo, 401)
-    names = [f"tracked-{number}" for number in range(60)]
-    for name in names:
-        answer = ask(duo, "/v1/config/tracked/prod", token, headers={"X-Request-ID": name})
-        assert (answer.status_code, answer.headers["X-Request-ID"]) == (200, name)
+    names: list[str] = []
+
+    def answered_by_both() -> bool:
+        """The kernel chooses which worker takes a connection."""
+        for _ in range(60):
+            names.append(f"tracked-{len(names)}")
+            answer = ask(duo, "/v1/config/tracked/prod", token, headers={"X-Request-ID": names[-1]})
+            assert (answer.status_code, answer.headers["X-Request-ID"]) == (200, names[-1])
+        return len({line["process.pid"] for line in mine()}) == 2
+
+    def mine() -> list[dict[str, Any]]:
+        return [line for line in duo.log_lines() if line.get("http.request.id") in names]
+
+    eventually(answered_by_both, timeout=60)
     for _ in range(15):
         assert ask(duo, "/v1/config/tracked/prod").status_code == 401
-    assert counted(duo, 200) - good == 60
+    assert counted(duo, 200) - good == len(names)
     assert counted(duo, 401) - bad == 15
-    lines = [line for line in duo.log_lines() if line["message"] == "request"]
-    assert all(line.get("http.request.id") for line in lines)
-    mine = [line for line in lines if line["http.request.id"] in names]
-    assert sorted(line["http.request.id"] for line in mine) == sorted(names)
-    assert len({line["process.pid"] for line in mine}) == 2
-    assert {line["config.topic"] for line in mine} == {"tracked/prod/main"}
-    assert {line["user.id"] for line in mine} == {"tracked"}
+    assert all(line.get("http.request.id") for line in duo.log_lines() if line["message"] == "request")
+    assert sorted(line["http.request.id"] for line in mine()) == sorted(names)
+    assert {line["config.topic"] for line in mine()} == {"tracked/prod/main"}
+    assert {line["user.id"] for line in mine()} == {"tracked"}
 
 
 def test_a_refresh_is_on_record_before_it_is_answered_and_the_chains_of_living_workers_are_whole(
@@ -47,8 +55,8 @@ def test_a_refresh_is_on_record_before_it_is_answered_and_the_chains_of_living_w
 ) -> None:
     answer = shared.refresh(duo)
     trails = data_of(duo) / "audit"
-    records = [json.loads(line) for path in trails.glob("*.jsonl") for line in path.read_text().splitlines()]
+    records = [json.loads(line) for path in trails.glob("*.jsonl") for line in path.read_text().split("\n")[:-1]]
     (mine,) = [record for record in records if record["request_id"] == answer.headers["X-Request-ID"]]
     assert (mine["action"], mine["subject"]) == ("config.refresh", "admin")
-    verdicts = eventually(lambda: verify_directory(trails))
-    assert all(verdict.intact for verdict in verdicts.values()), verdicts
+    # A worker may be at its next record just now.
+    eventually(lambda: (verdicts := verify_directory(trails)) and all(each.intact for each in verdicts.values()))

@@ -41,7 +41,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 @pytest.fixture(scope="package")
 def server(stack: Stack) -> Server:
-    """Its heart beats every 20 seconds, so what comes sooner comes by itself."""
+    """Its heart beats once an hour, so what comes sooner comes by itself."""
     return stack.server(application="tests.proxy.app:app", WORKERS="1").start()
 
 

@@ -81,7 +81,7 @@ class Nginx:
         command = [program, "-p", str(self._directory), "-e", str(self.error_log), "-c", "nginx.conf"]
         log = self._directory / "log"
         self._process = launch(command, log, cwd=self._directory, env=os.environ)
-        wait_ready("nginx", self._listens, self._process, self.error_log, timeout=10)
+        wait_ready("nginx", self._listens, self._process, self.error_log, timeout=60)
         return self
 
     def close(self) -> None:

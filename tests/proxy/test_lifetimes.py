@@ -84,8 +84,8 @@ def test_a_server_that_ends_says_goodbye_through_nginx_which_answers_502_then(
         codes: list[int] = []
         ending = threading.Thread(target=lambda: codes.append(server.stop()))
         ending.start()
-        eventually(lambda: socket.ended and events.ended and poll.ended, timeout=15)
-        ending.join(15)
+        eventually(lambda: socket.ended and events.ended and poll.ended, timeout=60)
+        ending.join(60)
         assert (codes, socket.code) == ([0], 1012)
         for told in (socket.told, events.told):
             assert told.frames[-1][1]["type"] == "goodbye"

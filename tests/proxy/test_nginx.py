@@ -30,8 +30,8 @@ from tests.proxy.nginx import CONFIGURATION, Nginx
 from tests.support import eventually
 
 PAY = {"pay/prod": None}
-#: Far below the heartbeat of 20 s: whatever is later was held back.
-PROMPT = 5
+#: Far below the heartbeat of an hour: whatever is later was held back.
+PROMPT = 20
 
 
 @pytest.fixture

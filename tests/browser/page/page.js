@@ -3,7 +3,8 @@
 "use strict";
 
 const SERVER = new URLSearchParams(location.search).get("server");
-let told = {}; // a stream's name -> {frames: texts, ids: event ids, protocol, status, ended: close code or why}
+// a stream's name -> {frames: texts, ids: event ids, protocol, status, ended: close code or why, ends: an EventSource's}
+let told = {};
 let open = {}; // a stream's name -> what `leave` closes
 const TYPES = ["hello", "subscribed", "change", "sync", "auth_expiring", "goodbye"];
 
@@ -19,7 +20,7 @@ async function ask(path, options) {
 
 function opened(name, closing) {
   open[name] = closing;
-  told[name] = {frames: [], ids: [], protocol: null, status: null, ended: null};
+  told[name] = {frames: [], ids: [], protocol: null, status: null, ended: null, ends: []};
   return told[name];
 }
 
@@ -81,8 +82,9 @@ function openSource(name, ticket, query) {
     source.addEventListener(type, (event) => keep(record, type, event.data, type === "sync" && event.lastEventId));
   }
   source.addEventListener("error", (event) => {
-    if (event.data !== undefined) keep(record, "error", event.data);
-    else record.ended = source.readyState === EventSource.CLOSED ? "closed" : "reconnecting";
+    if (event.data !== undefined) return keep(record, "error", event.data);
+    record.ended = source.readyState === EventSource.CLOSED ? "closed" : "reconnecting";
+    record.ends.push(record.ended);
   });
 }
 
