@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -18,13 +18,14 @@ from devstack.origin import OriginRepo
 
 Files: TypeAlias = Mapping[str, str | bytes | None]
 
-#: Everything that a test may have to wait for, at a fraction of its length.
+#: Everything that a test may have to wait for, at a fraction of its length. Not how long Vault may take: few tests let
+#: it hang, and in all others an answer that comes late on a busy machine is one.
 BRISK = Timings(
     follow=0.02,
     head_check=0.2,
     heartbeat=0.3,
-    vault_connect=0.3,
-    vault_read=0.3,
+    vault_connect=10.0,
+    vault_read=10.0,
     breaker_open=0.2,
     confirm_rewrite=0.1,
     catch_up=0.3,
@@ -33,6 +34,13 @@ BRISK = Timings(
     lock_retry=0.05,
     drain=0.2,
 )
+#: For a Vault that hangs.
+HASTY = replace(BRISK, vault_connect=0.5, vault_read=0.5)
+#: For a Redis that may go away, but never hangs.
+WITH_REDIS = replace(BRISK, redis=10.0)
+#: Longer than any test: what a server does by itself each so many seconds, tests let it do by hand.
+NEVER = 3600.0
+_names = itertools.count()
 #: Who may read every secret, and refresh.
 EVERYTHING = "config:read:*/* config:write"
 READ_ALL = "config:read:*/*"
@@ -58,11 +66,10 @@ class Serving:
     origin: OriginRepo
     issuer: LocalIssuer
     _client: httpx.Client
-    _names: Iterator[int] = field(default_factory=itertools.count)
 
     def new_service(self) -> str:
-        """The name of a service that no other test uses."""
-        return f"service{next(self._names)}"
+        """The name of a service that no other test uses, of any server: they may share an OpenBao."""
+        return f"service{next(_names)}"
 
     def token(self, scope: str = READ_ALL, **claims: Any) -> str:
         return self.issuer.token(scope=scope, **claims)
@@ -88,6 +95,21 @@ class Serving:
 
     def config(self, coordinates: str, **query: Any) -> Any:
         return self.body(coordinates, **query)["config"]
+
+    def revisions(
+        self, coordinates: str, *, most: int = 100, token: str | None = None, cursor: str | None = None, **query: Any
+    ) -> list[dict[str, Any]]:
+        """The newest of its history. Page by page: one that takes long ends early, and on a busy machine any does."""
+        found: list[dict[str, Any]] = []
+        while len(found) < most:
+            asked = {**query, "limit": most, **({"cursor": cursor} if cursor else {})}
+            answer = self.ask(f"/v1/history/{coordinates}", token=token, params=asked)
+            assert answer.status_code == 200, answer.text
+            found += answer.json()["revisions"]
+            cursor = answer.json()["next"]
+            if cursor is None:
+                break
+        return found[:most]
 
     def refresh(self) -> httpx.Response:
         """Fetch, and wait until it is installed."""
@@ -120,7 +142,7 @@ def serving_origin(
     origin: OriginRepo,
     *,
     vault: Vault | None = None,
-    patience: float = 5,
+    patience: float = 30,
     **settings: Any,
 ) -> Iterator[Serving]:
     """A server over an origin that is there; what it keeps is in `directory`/data, for a second one to find.
@@ -129,7 +151,7 @@ def serving_origin(
     """
     with new_server(directory, issuer, settings.pop("repo_url", origin.url), vault=vault, **settings) as server:
         server.start().wait(patience)
-        with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
             yield Serving(server, origin, issuer, client)
 
 
@@ -144,8 +166,8 @@ def new_server(
         "data_dir": directory / "data",
         "bind": "127.0.0.1:0",
         "timings": BRISK,
-        "poll_seconds": 60.0,
-        "secret_watch_seconds": 60.0,
+        "poll_seconds": NEVER,
+        "secret_watch_seconds": NEVER,
     }
     if vault is not None:
         given |= {"vault_addr": vault.address, "vault_role_id": vault.role_id, "vault_secret_id": vault.secret_id()}

@@ -221,7 +221,7 @@ def test_push_that_was_broken_off_is_told_as_uncertain_and_found_out_later(tmp_p
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:config-server:repository-unavailable")
         assert "may yet arrive" in answer.json()["detail"]
         assert admin.origin.pushed() == before
-        assert [each["outcome"] for each in admin.records("config.change")] == ["allowed", "failed"]
+        assert [each["outcome"] for each in admin.records("config.change")][:2] == ["allowed", "failed"]
         eventually(lambda: admin.serving.refresh() and len(admin.records("config.change")) == 3)
         assert admin.records("config.change")[-1]["detail"].endswith("the branch does not have it")
         assert list((tmp_path / "data" / "intents").iterdir()) == []
@@ -283,7 +283,7 @@ def test_of_two_admins_who_change_the_same_key_one_is_told_of_the_other(admin: A
     ready = threading.Barrier(4)
 
     def change(number: int) -> None:
-        ready.wait(timeout=20)
+        ready.wait(timeout=60)
         answers[number] = admin.change(by_key("pay.yml", db__pool=100 + number), base=base)
 
     threads = [threading.Thread(target=change, args=(number,)) for number in range(4)]

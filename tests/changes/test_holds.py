@@ -153,9 +153,9 @@ def test_hold_reaches_every_worker_of_every_host(tmp_path: Path, issuer: LocalIs
         assert pools() == {500}
         order = {"commit": good, "seconds": 60, "reason": "r"}
         assert ask(hosts[0], "/v1/admin/hold", token, "POST", json=order).status_code == 200
-        eventually(lambda: pools() == {9}, timeout=5)
+        eventually(lambda: pools() == {9})
         assert ask(hosts[1], "/v1/admin/hold/release", token, "POST", json={}).status_code == 200
-        eventually(lambda: pools() == {500}, timeout=5)
+        eventually(lambda: pools() == {500})
     finally:
         for host in hosts:
             host.close()

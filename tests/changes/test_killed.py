@@ -25,7 +25,7 @@ from tests.support import eventually
 class Site:
     """One worker of gunicorn over an origin; `begin` sends a change whose answer nobody will get."""
 
-    def __init__(self, directory: Path, issuer: LocalIssuer) -> None:
+    def __init__(self, directory: Path, issuer: LocalIssuer, application: str) -> None:
         self.origin = OriginRepo(directory / "origin")
         self.origin.write(FILES)
         settings = {
@@ -38,7 +38,7 @@ class Site:
             "WORKERS": "1",
             "POLL_SECONDS": "0.3",
         }
-        self.server = Server(directory / "host", settings, application="tests.changes.brisk_app:app")
+        self.server = Server(directory / "host", settings, application=application)
         self.data = directory / "host" / "data"
         self._token = issuer.token(sub="ada", scope="config:write")
 
@@ -47,7 +47,7 @@ class Site:
         body = {"base": self.origin.pushed(), "message": "a change", "edits": [edit]}
         headers = {"Authorization": f"Bearer {self._token}"}
         url = f"{self.server.url}/v1/admin/changes"
-        return httpx.post(url, json=body, headers=headers, timeout=30, trust_env=False)
+        return httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False)
 
     def begin(self) -> threading.Thread:
         def change() -> None:
@@ -59,40 +59,51 @@ class Site:
         return thread
 
     def records(self) -> list[dict[str, Any]]:
-        lines = (self.data / "audit" / "worker-0.jsonl").read_text().splitlines()
+        lines = (self.data / "audit" / "worker-0.jsonl").read_text().split("\n")[:-1]  # the last is being written
         return [each for each in map(json.loads, lines) if each["action"].startswith("config.change")]
 
     def settled(self) -> dict[str, Any]:
         """The record of how the broken change ended, once a fetch has found out."""
-        found: list[dict[str, Any]] = eventually(lambda: self.records()[1:], timeout=15)
+        found: list[dict[str, Any]] = eventually(lambda: self.records()[1:], timeout=40)
         return found[0]
 
 
 @pytest.fixture
 def site(tmp_path: Path, issuer: LocalIssuer) -> Iterator[Site]:
-    made = Site(tmp_path, issuer)
+    """Of a server that waits for a push that was broken off as long as the test needs."""
+    made = Site(tmp_path, issuer, "wsgi:app")
+    yield made
+    made.server.close()
+
+
+@pytest.fixture
+def hasty_site(tmp_path: Path, issuer: LocalIssuer) -> Iterator[Site]:
+    """Of a server that soon gives up such a push."""
+    made = Site(tmp_path, issuer, "tests.changes.brisk_app:app")
     yield made
     made.server.close()
 
 
 def kill_worker(site: Site, sender: threading.Thread) -> None:
     victim = site.server.kill_worker()
-    sender.join(timeout=10)
-    eventually(lambda: site.server.workers and victim not in site.server.workers, timeout=10)
+    sender.join(timeout=40)
+    eventually(lambda: site.server.workers and victim not in site.server.workers, timeout=40)
 
 
 def check_whole(site: Site) -> None:
     git(site.origin.bare, "fsck", "--strict")
     eventually(lambda: not list((site.data / "intents").glob("*")))
-    assert all(verdict.intact for verdict in verify_directory(site.data / "audit").values())
+    eventually(lambda: all(verdict.intact for verdict in verify_directory(site.data / "audit").values()))
     # and it goes on
-    eventually(lambda: httpx.get(f"{site.server.url}/health/ready", trust_env=False).status_code == 200, timeout=10)
+    ready = f"{site.server.url}/health/ready"
+    eventually(lambda: httpx.get(ready, trust_env=False, timeout=60).status_code == 200, timeout=40)
 
 
 @pytest.mark.slow
 def test_killed_between_commit_and_push_leaves_the_origin_as_it_was(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hasty_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    site = hasty_site
     before, entered = site.origin.pushed(), tmp_path / "entered"
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -103,7 +114,7 @@ def test_killed_between_commit_and_push_leaves_the_origin_as_it_was(
     site.server.start()
 
     sender = site.begin()
-    orphan = int(eventually(lambda: entered.exists() and entered.read_text().strip(), timeout=10))
+    orphan = int(eventually(lambda: entered.exists() and entered.read_text().strip(), timeout=40))
     kill_worker(site, sender)
     os.kill(orphan, signal.SIGKILL)
 
@@ -129,7 +140,7 @@ def test_killed_while_the_push_is_under_way_the_trail_tells_that_it_arrived(
     before = site.origin.pushed()
 
     sender = site.begin()
-    eventually(entered.exists, timeout=10)
+    eventually(entered.exists, timeout=40)
     kill_worker(site, sender)
     assert (site.origin.pushed() == before) == (hook == "pre-receive")
     go.touch()  # what Git had begun goes on without us

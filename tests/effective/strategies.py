@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from app.model import Json
 
 #: No deadline: the machine may be busy, and it is not speed that is tested here.
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(unhurried, max_examples=60)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 #: Strings that look like something else to some reader.

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.effective import canonical, patch
 from app.effective.diff import same
 from app.model import Json
+from tests.effective.strategies import unhurried
 
 KEYS = st.sampled_from(["a", "b", "", "x/y", "m~n", "~1", "0", "-", "ключ"])
 SCALARS = st.one_of(
@@ -28,6 +29,7 @@ def applied(document: Json, operations: list[dict[str, Json]]) -> Any:
     return jsonpatch.JsonPatch(operations).apply(copy.deepcopy(document))
 
 
+@unhurried
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_patch_makes_the_new_document_type_for_type(old: dict[str, Json], new: dict[str, Json]) -> None:
     made = applied(old, patch(old, new))
@@ -35,11 +37,13 @@ def test_a_patch_makes_the_new_document_type_for_type(old: dict[str, Json], new:
     assert canonical(made) == canonical(new)
 
 
+@unhurried
 @given(DOCUMENTS)
 def test_equal_documents_need_no_operation(document: dict[str, Json]) -> None:
     assert patch(document, copy.deepcopy(document)) == []
 
 
+@unhurried
 @given(DOCUMENTS, DOCUMENTS)
 def test_neither_document_is_changed_and_the_same_two_give_the_same_patch(
     old: dict[str, Json], new: dict[str, Json]
@@ -49,6 +53,7 @@ def test_neither_document_is_changed_and_the_same_two_give_the_same_patch(
     assert same([old, new], list(before))
 
 
+@unhurried
 @given(DOCUMENTS, DOCUMENTS)
 def test_only_three_operations_are_used_and_none_reaches_into_an_array(
     old: dict[str, Json], new: dict[str, Json]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.effective import EditRefused, KeyEdits, edit, expand, fold, parse, parse_key
 from app.errors import BadConfiguration
+from tests.effective.strategies import unhurried
 
 YAML = """\
 # who we are
@@ -183,7 +184,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["x.yml", "x.json", "x.toml", "x.properties"])
-@settings(max_examples=40)
+@settings(unhurried, max_examples=40)
 @given(
     first=st.dictionaries(_NAMES, _VALUES, min_size=1, max_size=4),
     second=st.dictionaries(st.lists(_NAMES, min_size=1, max_size=3).map(".".join), _VALUES, max_size=3),
@@ -207,7 +208,7 @@ def _overlaps(one: str, other: str) -> bool:
     return one != other and (f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}."))
 
 
-@settings(max_examples=40)
+@settings(unhurried, max_examples=40)
 @given(_VALUES)
 def test_any_value_can_be_set_in_yaml_and_json(value: Any) -> None:
     for path in ("x.yml", "x.json"):

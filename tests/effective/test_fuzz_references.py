@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.effective import MalformedReference, parse_template
 from app.model import Reference, Template
+from tests.effective.strategies import unhurried
 
 PIECES = st.sampled_from(
     ["${vault:", "$${", "${", "}", "#", "@", "/", "..", ".", "%2e%2e", "%2f", "//", "kv", "a", "key", "1", "0", "*",
@@ -18,6 +19,7 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.lists(PIECES, max_size=14).map("".join), st.text(max_size=60))
 
 
+@unhurried
 @given(TEXTS)
 @example("${vault:kv/a/../b#c}")
 @example("$${vault:kv/../b#c}${vault:kv/a#b}")

@@ -14,12 +14,14 @@ from app.effective.placeholders import BadPlaceholder
 from app.effective.spring_flat import flattened
 from app.effective.spring_formats import nested
 from app.model import Json, Node, Reference, Template
+from tests.effective.strategies import unhurried
 
 KEYS = st.lists(st.sampled_from(["a", "b", "c.d", ".", "..", "[0]", "[1]", "[", "]", "é", " "]), max_size=6)
 FLAT = st.dictionaries(KEYS.map("".join), st.integers() | st.text(max_size=5) | st.booleans(), max_size=12)
 SECRET = Reference("kv", "a/b", "c", None, "${vault:kv/a/b#c}")
 
 
+@unhurried
 @given(FLAT)
 def test_any_flat_keys_make_a_tree_that_holds_every_value(flat: dict[str, Json]) -> None:
     tree = nested(dict(sorted(flat.items())))
@@ -30,6 +32,7 @@ def test_any_flat_keys_make_a_tree_that_holds_every_value(flat: dict[str, Json])
         write(dict(sorted(flat.items()))).encode()
 
 
+@unhurried
 @given(st.dictionaries(st.sampled_from(["a", "b", "c-d"]), st.integers() | st.booleans(), min_size=1))
 def test_a_tree_that_is_flattened_comes_back(values: dict[str, int]) -> None:
     document = {"x": values, "y": [values, [values]]}

@@ -40,11 +40,11 @@ def test_a_bomb_is_refused_quickly_and_keeps_the_last_good(bench: Serving, what:
     extension, content = BOMBS[what]
     good = bench.push({f"{service}.properties": "n=1\n"})
     bench.push({f"{service}-prod.{extension}": content})
-    started = time.monotonic()
+    started = time.process_time()  # the server is in this process
 
     body = bench.body(f"{service}/prod")
 
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert (body["version"], body["config"]["n"]) == (good, "1")
     assert body["stale"][0]["detail"].startswith(f"{service}-prod.{extension}")
     assert len(body["stale"][0]["detail"]) < 500

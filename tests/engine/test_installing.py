@@ -32,7 +32,7 @@ class Host:
             data_dir=directory / "data",
             redis_url=valkey.url,
             key_file=directory / "key",
-            timings=Timings(redis=2.0, redis_pause=0.05, head_check=60.0, confirm_rewrite=0.2),
+            timings=Timings(redis=15.0, redis_pause=0.05, head_check=60.0, confirm_rewrite=0.2),
         )
         self.asked = 0
         self.services = services = Services(self._settings)

@@ -37,7 +37,7 @@ def test_what_is_new_is_served_all_the_same(tmp_path: Path, issuer: LocalIssuer)
         assert len(set(commits)) == 20
         url = f"{running.server.url}/v1/events?topic=pay/prod"
         bearer = {"Authorization": f"Bearer {running.token()}"}
-        with httpx.stream("GET", url, headers=bearer, trust_env=False, timeout=10) as stream:
+        with httpx.stream("GET", url, headers=bearer, trust_env=False, timeout=60) as stream:
             lines = stream.iter_lines()
             next(line for line in lines if line == "event: sync")
             commit = _rewrite_everything(running)

@@ -109,7 +109,8 @@ def test_problems_instances_and_status_tell_no_more_than_a_grant_covers(bench: S
     bench.push({f"{mine}.yml": "a: [\n", f"{other}.yml": "a: [\n"})
     narrow = f"config:view:{mine}/prod"  # what other tests have named after envs makes further targets of it known
     with _following(bench, mine), _following(bench, other):
-        eventually(lambda: len(_instances(bench, service=other)["instances"]) == 1)
+        for service in (mine, other):
+            eventually(lambda service=service: len(_instances(bench, service=service)["instances"]) == 1)  # type: ignore[misc]
 
         assert [each["service"] for each in _problems(bench, "", narrow)] == [mine]
         assert _problems(bench, mine, "config:view:nobody") == []
@@ -174,7 +175,7 @@ def _following(running: Serving, service: str, instance: str | None = None) -> I
     token = running.token(sub=f"client-of-{service}")
     headers = {"Authorization": f"Bearer {token}", **({"X-Config-Instance": instance} if instance else {})}
     url = f"{running.server.url}/v1/events?topic={service}/prod"
-    with httpx.stream("GET", url, headers=headers, timeout=10, trust_env=False) as answer:
+    with httpx.stream("GET", url, headers=headers, timeout=60, trust_env=False) as answer:
         frames = (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
         yield _Follower(running, service, frames, token)
 

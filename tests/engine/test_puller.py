@@ -95,11 +95,11 @@ def hosts(
             origin.url,
             directory / "mirror",
             credentials=GitCredentials(),
-            timeout=10,
-            clone_timeout=30,
+            timeout=60,
+            clone_timeout=60,
             clock=lambda: date[0],
         )
-        store = RedisCursorStore(make_link(own_valkey, timeout=2.0, pause=0.0), "default")
+        store = RedisCursorStore(make_link(own_valkey, timeout=15.0, pause=0.0), "default")
         made.append(Host(directory, backend, store))
     yield made
     for host in made:
@@ -212,7 +212,7 @@ def test_what_moved_in_a_further_repository_without_redis_is_told_with_the_first
     pay.write({"pay.yml": "a: 1\n"})
     mirror = host.directory / "further"
     with closing(
-        GitConfigBackend(pay.url, mirror, credentials=GitCredentials(), timeout=10, clone_timeout=30)
+        GitConfigBackend(pay.url, mirror, credentials=GitCredentials(), timeout=60, clone_timeout=60)
     ) as backend:
         further = further_of(host, pay, backend)
         assert further.tick() is Outcome.FAILED  # nothing is numbered yet, and that is not for this one to begin

@@ -116,9 +116,9 @@ def test_a_pattern_that_would_take_for_ever_takes_no_time(bench: Serving) -> Non
     bench.push({f"{service}.yml": "n: 0\n", **_file(service, {"properties": {"n": {"pattern": "^(a+)+$"}}})})
     good = bench.body(f"{service}/prod")["version"]
     bench.push({f"{service}.yml": f"n: {'a' * 5000}!\n"})
-    began = time.monotonic()
+    began = time.process_time()  # the server is in this process
     body = bench.body(f"{service}/prod")
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     assert (body["version"], body["stale"][0]["reason"]) == (good, "invalid")
 
 
@@ -142,7 +142,7 @@ def test_a_stream_is_told_when_a_schema_holds_back_or_lets_go(bench: Serving) ->
     leaning = {"properties": {"pool": {"$ref": f"{common}.json"}}}
     bench.push({f"{service}.yml": "pool: 5\n", **_file(service, leaning), **_file(common, {"maximum": 9})})
     url = f"{bench.server.url}/v1/events?topic={service}/prod"
-    with httpx.stream("GET", url, headers={"Authorization": f"Bearer {bench.token()}"}, timeout=10) as answer:
+    with httpx.stream("GET", url, headers={"Authorization": f"Bearer {bench.token()}"}, timeout=60) as answer:
         changes = (
             json.loads(line.removeprefix("data: "))
             for line in answer.iter_lines()

@@ -22,7 +22,7 @@ def _first_put(running: Serving, topic: str, token: str) -> dict[str, object]:
 
     url = f"{running.server.url}/v1/events?topic={topic}"
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.stream("GET", url, headers=headers, trust_env=False, timeout=10) as answer:
+    with httpx.stream("GET", url, headers=headers, trust_env=False, timeout=60) as answer:
         assert answer.status_code == 200, answer.read()
         return next(frame for frame in told(answer.iter_lines()) if frame["type"] == "change")
 

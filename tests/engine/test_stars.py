@@ -25,10 +25,10 @@ def test_a_folder_that_comes_is_read_told_and_remembered(tmp_path: Path, issuer:
         assert running.config("pay/prod") == {"a": 1, "b": 1}
         first = running.get("pay/prod")
         headers = {"If-None-Match": first.headers["ETag"]}
-        poll = pool.submit(running.get, "pay/prod", headers=headers, wait=20)
+        poll = pool.submit(running.get, "pay/prod", headers=headers, wait=50)
         eventually(lambda: len(running.server.services.notifier))
         came = running.push({"teams/two/pay.yml": "b: 2\n"}, "came")
-        assert poll.result(timeout=5).json()["config"] == {"a": 1, "b": 2}
+        assert poll.result(timeout=40).json()["config"] == {"a": 1, "b": 2}
 
         changed = running.push({"teams/one/pay.yml": "b: 3\nc: 3\n"}, "changed")
         assert running.config("pay/prod") == {"a": 1, "b": 2, "c": 3}
@@ -38,8 +38,8 @@ def test_a_folder_that_comes_is_read_told_and_remembered(tmp_path: Path, issuer:
         running.push({"teams/two/x.txt": "${b}"})
         assert running.get("pay/prod/x.txt").text == "2"
 
-        history = running.ask("/v1/history/pay/prod", token=running.token(VIEW_ALL)).json()["revisions"]
-        assert [each["commit"] for each in history][:2] == [changed, came]
+        history = running.revisions("pay/prod", token=running.token(VIEW_ALL), most=2)
+        assert [each["commit"] for each in history] == [changed, came]
         assert _plan(running, [{"file": "teams/one/pay.yml", "set": {"d": 1}}]) == ["pay"]
         assert _plan(running, [{"file": "teams/three/pay.yml", "set": {"d": 1}}]) == ["pay"]
 

@@ -32,7 +32,7 @@ def origin(tmp_path: Path) -> OriginRepo:
 
 @pytest.fixture
 def backend(tmp_path: Path, origin: OriginRepo) -> Iterator[Counting]:
-    timeouts: dict[str, Any] = {"timeout": 10, "clone_timeout": 30}
+    timeouts: dict[str, Any] = {"timeout": 60, "clone_timeout": 60}
     made = Counting(origin.url, tmp_path / "mirror", credentials=GitCredentials(), **timeouts)
     yield made
     made.close()

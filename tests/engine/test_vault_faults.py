@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from devstack.bao import Bao, running_bao
 from devstack.issuer import LocalIssuer
-from tests.serving import Serving, serving
+from tests.serving import HASTY, Serving, serving
 from tests.support import eventually
 
 REFERENCE = "${{vault:kv/services/{0}/prod/db#password}}"
@@ -68,8 +69,8 @@ def test_a_vault_that_hangs_is_waited_for_briefly_and_forgiven(
 ) -> None:
     own_bao.put("services/pay/prod/db", {"password": "one"})
     files = {"pay.yml": f"a: {REFERENCE.format('pay')}\n"}
-    with serving(tmp_path, issuer, files, vault=own_bao, secret_ttl_seconds=0.1) as running:
-        running.config("pay/prod")
+    with serving(tmp_path, issuer, files, vault=own_bao, secret_ttl_seconds=0.1, timings=HASTY) as running:
+        eventually(lambda: running.get("pay/prod").status_code == 200)
         own_bao.pause()
         try:
             eventually(lambda: _stale(running, "pay/prod") == ["vault"])
@@ -83,14 +84,14 @@ def test_a_new_commit_with_a_cold_secret_waits_for_vault(tmp_path: Path, issuer:
     own_bao.put("services/pay/prod/db", {"password": "one"})
     own_bao.put("services/pay/prod/new", {"password": "new"})
     text = f"a: {REFERENCE.format('pay')}\n"
-    with serving(
-        tmp_path, issuer, {"pay.yml": text}, vault=own_bao, secret_ttl_seconds=0.1, secret_watch_seconds=0.2
-    ) as running:
+    settings: dict[str, Any] = {"secret_ttl_seconds": 0.1, "secret_watch_seconds": 0.2, "timings": HASTY}
+    with serving(tmp_path, issuer, {"pay.yml": text}, vault=own_bao, **settings) as running:
+        eventually(lambda: running.get("pay/prod").status_code == 200)
         good = running.body("pay/prod")["version"]
         own_bao.pause()
         try:
             head = running.push({"pay.yml": text + "b: ${vault:kv/services/pay/prod/new#password}\n"})
-            body = eventually(lambda: running.get("pay/prod").json())
+            body = running.body("pay/prod")
             assert (body["version"], body["head"], body["config"]) == (good, head, {"a": "one"})
             assert [each["reason"] for each in body["stale"]] == ["vault"]
             assert body["stale"][0]["commit"] == head

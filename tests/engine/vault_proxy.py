@@ -49,7 +49,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one packet, or Nagle costs 40 ms each
-    timeout = 5
+    timeout = 60  # else a line that rests is cut just when it is used again
     server: _Server
 
     def forward(self) -> None:
@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _answer_of_vault(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        with contextlib.closing(http.client.HTTPConnection(self.server.proxy.target, timeout=5)) as upstream:
+        with contextlib.closing(http.client.HTTPConnection(self.server.proxy.target, timeout=60)) as upstream:
             names = ("X-Vault-Token", "X-Vault-Request", "Content-Type")
             headers = {name: self.headers[name] for name in names if name in self.headers}
             upstream.request(self.command, self.path, body, headers)

@@ -28,8 +28,8 @@ def make_backend(tmp_path: Path) -> Iterator[MakeBackend]:
         url: str,
         *,
         credentials: GitCredentials | None = None,
-        timeout: float = 10,
-        clone_timeout: float = 30,
+        timeout: float = 60,
+        clone_timeout: float = 60,
         clock: Callable[[], float] = lambda: 1_700_000_000.0,
     ) -> GitConfigBackend:
         backend = GitConfigBackend(

@@ -18,6 +18,14 @@ def silent_server() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@contextlib.contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port where connections are refused, and that nobody else gets meanwhile."""
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        yield unheard.getsockname()[1]
+
+
 @dataclass
 class Asked:
     """What an HTTP server was asked: the passwords, one for each request that brought a login."""

@@ -46,7 +46,7 @@ def by_key(ssh: GitSsh, **other: Path) -> GitCredentials:
 
 
 def push(url: str, credentials: GitCredentials, tmp_path: Path, parent: str) -> str:
-    writer = GitWriter(url, tmp_path / "mirror", tmp_path / "drafts", credentials=credentials, timeout=10)
+    writer = GitWriter(url, tmp_path / "mirror", tmp_path / "drafts", credentials=credentials, timeout=60)
     with writer.drafted(parent, {"pay.yml": NewFile(b"n: 2\n")}, author=Author("ada", ""), message="m") as draft:
         writer.push(draft, "main")
         return draft.commit

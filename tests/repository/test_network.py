@@ -13,7 +13,8 @@ from app.repository import GitCredentials
 from devstack.origin import OriginRepo
 from tests.repository.conftest import MakeBackend
 from tests.repository.processes import working_for
-from tests.repository.servers import http_server, silent_server
+from tests.repository.servers import http_server, refusing_port, silent_server
+from tests.support import eventually
 
 SECRET = "s3cret-p4ssword"
 
@@ -34,8 +35,8 @@ def test_hanging_remote_is_killed_at_the_timeout_and_leaves_no_process(
         started = time.monotonic()
         with pytest.raises(RepositoryUnavailable) as caught:
             backend.fetch()
-        assert time.monotonic() - started < 3
-        assert working_for(tmp_path / "mirror") == []
+        assert time.monotonic() - started < 20  # it would hang for ever
+        eventually(lambda: working_for(tmp_path / "mirror") == [])
     assert "127.0.0.1" not in str(caught.value)
     assert not (tmp_path / "mirror" / "process").exists()
 
@@ -50,13 +51,11 @@ def test_hanging_remote_leaves_the_mirror_as_it_is(
         for _ in range(2):
             with pytest.raises(RepositoryUnavailable, match=r"within 0\.3 s"):
                 backend.fetch()
-        assert backend.refs().branches == {"main": commit}
+        assert make_backend(origin.url).refs().branches == {"main": commit}
 
 
 def test_remote_that_refuses_the_connection_is_told_so(make_backend: MakeBackend) -> None:
-    with silent_server() as port:
-        pass
-    with pytest.raises(RepositoryUnavailable, match="refuses the connection"):
+    with refusing_port() as port, pytest.raises(RepositoryUnavailable, match="refuses the connection"):
         make_backend(f"git://127.0.0.1:{port}/x").fetch()
 
 

@@ -13,7 +13,7 @@ from app.errors import PushRejected, RepositoryUnavailable
 from app.model import Blob
 from app.repository import Author, GitConfigBackend, GitCredentials, GitWriter, HeadMoved, NewFile, PushUncertain
 from devstack.origin import OriginRepo, git
-from tests.repository.servers import http_server, silent_server
+from tests.repository.servers import http_server, refusing_port, silent_server
 
 ADA = Author("ada", "ada@example.org")
 ONE = NewFile(b"1")
@@ -22,7 +22,7 @@ MakeWriter = Callable[..., GitWriter]
 
 @pytest.fixture
 def make_writer(tmp_path: Path) -> MakeWriter:
-    def make(url: str, *, credentials: GitCredentials | None = None, timeout: float = 10) -> GitWriter:
+    def make(url: str, *, credentials: GitCredentials | None = None, timeout: float = 60) -> GitWriter:
         folder = tmp_path / "drafts"
         return GitWriter(url, tmp_path / "mirror", folder, credentials=credentials or GitCredentials(), timeout=timeout)
 
@@ -164,7 +164,7 @@ def test_of_many_pushes_at_once_exactly_one_arrives(origin: OriginRepo, writer: 
 
     def push(number: int) -> None:
         with writer.drafted(head, {"x": NewFile(b"%d" % number)}, author=ADA, message="m") as draft:
-            ready.wait(timeout=20)
+            ready.wait(timeout=60)
             try:
                 writer.push(draft, "main")
                 outcomes.append(draft.commit)
@@ -187,7 +187,7 @@ def test_push_that_hangs_before_the_remote_has_answered_is_uncertain(
     with silent_server() as port:
         away = make_writer(f"git://127.0.0.1:{port}/x", timeout=0.3)
         with (
-            away.drafted(head, {"x": ONE}, author=ADA, message="m") as draft,
+            writer.drafted(head, {"x": ONE}, author=ADA, message="m") as draft,
             pytest.raises(PushUncertain) as caught,
         ):
             away.push(draft, "main")
@@ -207,11 +207,8 @@ def test_push_that_arrived_although_its_answer_did_not_is_a_success(
 
 
 def test_remote_that_refuses_the_connection_took_nothing(make_writer: MakeWriter, head: str) -> None:
-    with silent_server() as port:
-        pass
-    away = make_writer(f"git://127.0.0.1:{port}/x")
-    with pytest.raises(RepositoryUnavailable, match="refuses the connection") as caught:
-        change(away, head, {"x": ONE})
+    with refusing_port() as port, pytest.raises(RepositoryUnavailable, match="refuses the connection") as caught:
+        change(make_writer(f"git://127.0.0.1:{port}/x"), head, {"x": ONE})
     assert not isinstance(caught.value, HeadMoved | PushUncertain)
 
 
