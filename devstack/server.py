@@ -49,7 +49,7 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *, until: str | None = READY, timeout: float = 30) -> Self:
+    def start(self, *, until: str | None = READY, timeout: float = 60) -> Self:
         """Start it and wait until `until` answers 200 (None: do not wait). Raises NotReady.
 
         One worker answers; where it says that it is ready, the others are waited for too.

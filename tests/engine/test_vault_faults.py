@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from devstack.bao import Bao, running_bao
 from devstack.issuer import LocalIssuer
-from tests.serving import Serving, serving
+from tests.serving import VAULT_HANGS, Serving, serving
 from tests.support import eventually
 
 REFERENCE = "${{vault:kv/services/{0}/prod/db#password}}"
@@ -68,7 +69,7 @@ def test_a_vault_that_hangs_is_waited_for_briefly_and_forgiven(
 ) -> None:
     own_bao.put("services/pay/prod/db", {"password": "one"})
     files = {"pay.yml": f"a: {REFERENCE.format('pay')}\n"}
-    with serving(tmp_path, issuer, files, vault=own_bao, secret_ttl_seconds=0.1) as running:
+    with serving(tmp_path, issuer, files, vault=own_bao, timings=VAULT_HANGS, secret_ttl_seconds=0.1) as running:
         running.config("pay/prod")
         own_bao.pause()
         try:
@@ -83,9 +84,8 @@ def test_a_new_commit_with_a_cold_secret_waits_for_vault(tmp_path: Path, issuer:
     own_bao.put("services/pay/prod/db", {"password": "one"})
     own_bao.put("services/pay/prod/new", {"password": "new"})
     text = f"a: {REFERENCE.format('pay')}\n"
-    with serving(
-        tmp_path, issuer, {"pay.yml": text}, vault=own_bao, secret_ttl_seconds=0.1, secret_watch_seconds=0.2
-    ) as running:
+    options: dict[str, Any] = {"timings": VAULT_HANGS, "secret_ttl_seconds": 0.1, "secret_watch_seconds": 0.2}
+    with serving(tmp_path, issuer, {"pay.yml": text}, vault=own_bao, **options) as running:
         good = running.body("pay/prod")["version"]
         own_bao.pause()
         try:
