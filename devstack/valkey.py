@@ -70,7 +70,7 @@ class Valkey:
 
     def save(self) -> bytes:
         """Write what it holds to disk, and return the copy: `restore` brings it back."""
-        with self.client as client:
+        with redis.Redis.from_url(self.url, socket_timeout=30) as client:  # the disk may be busy
             client.save()
         return self._saved.read_bytes()
 

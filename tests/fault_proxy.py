@@ -30,16 +30,16 @@ class Direction:
     """What befalls the bytes that go one way. May be changed at any time and from any thread.
 
     Before each piece pass `delay` seconds, and up to `jitter` more at random. A piece has at most `piece` bytes, or
-    with `torn` a random number of them up to that. `passed` counts what is handed on. `altered`: where a
-    piece holds one of these texts, it gets the other, which is as long.
+    with `torn` a random number of them up to that. `passed` counts the bytes that have been handed on, `pieces` in how
+    many. `altered`: where a piece holds one of these texts, it gets the other, which is as long.
     """
 
     def __init__(self, gate: threading.Condition, seed: int) -> None:
         self.delay = self.jitter = 0.0
         self.piece, self.torn = _SIZE, False
-        self.passed = 0
+        self.passed = self.pieces = 0
         self.altered: Mapping[bytes, bytes] = {}
-        self._gate = gate  # guards what follows, and `passed`
+        self._gate = gate  # guards what follows, `passed` and `pieces`
         self._random = random.Random(seed)
         self._stalled = False
         self._cut: tuple[int, bool] | None = None
@@ -83,6 +83,7 @@ class Direction:
         """Before it is handed on: who has received it may ask at once how much it was."""
         with self._gate:
             self.passed += size
+            self.pieces += 1
 
     def _cut_if_due(self, size: int, link: Link) -> None:
         with self._gate:
@@ -266,7 +267,7 @@ class FaultProxy:
         links = self.links
         self.cut()
         with self._gate:
-            self._gate.wait_for(lambda: all(link.ended for link in links), 5)
+            self._gate.wait_for(lambda: all(link.ended for link in links), 30)
 
     def __enter__(self) -> Self:
         return self

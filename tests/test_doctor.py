@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,6 @@ from app.doctor.remote import skew_of
 from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
-from devstack.processes import free_port
 from devstack.valkey import Valkey
 from tests.proxy.certificate import write_certificate
 
@@ -139,30 +139,41 @@ def test_a_vault_that_refuses_the_login(well: dict[str, str]) -> None:
     assert (found["part"], "refuses our" in found["text"]) == ("vault", True)
 
 
-def test_a_vault_that_is_away(well: dict[str, str]) -> None:
-    found = failing(well, VAULT_ADDR=f"http://127.0.0.1:{free_port()}")
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """Where connections are refused: the port is taken, so that it is no other's meanwhile, but nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_a_vault_that_is_away(well: dict[str, str], nobody: str) -> None:
+    found = failing(well, VAULT_ADDR=f"http://{nobody}")
     assert (found["part"], "cannot be reached" in found["text"]) == ("vault", True)
 
 
-def test_a_redis_that_is_away(well: dict[str, str]) -> None:
-    found = failing(well, REDIS_URL=f"redis://:{CANARY}@127.0.0.1:{free_port()}/0")
+def test_a_redis_that_is_away(well: dict[str, str], nobody: str) -> None:
+    found = failing(well, REDIS_URL=f"redis://:{CANARY}@{nobody}/0")
     assert (found["part"], "does not answer" in found["text"]) == ("redis", True)
 
 
 def test_a_redis_that_throws_keys_away_and_one_that_takes_none(well: dict[str, str], valkey: Valkey) -> None:
     with valkey.client as client:
-        client.config_set("maxmemory-policy", "allkeys-lru")
-        evicting = failing(well)
-        client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", "1")
-        full = failing(well)
-        client.config_set("maxmemory", "0")
+        try:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            evicting = failing(well)
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", "1")
+            full = failing(well)
+        finally:  # the others share it
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", "0")
     assert (evicting["part"], "throw keys away" in evicting["text"]) == ("redis", True)
     assert (full["part"], "refuses" in full["text"]) == ("redis", True)
 
 
-def test_an_issuer_that_is_away(well: dict[str, str]) -> None:
-    found = failing(well, JWT_JWKS_URL=f"http://127.0.0.1:{free_port()}/jwks.json")
+def test_an_issuer_that_is_away(well: dict[str, str], nobody: str) -> None:
+    found = failing(well, JWT_JWKS_URL=f"http://{nobody}/jwks.json")
     assert (found["part"], "cannot be reached" in found["text"]) == ("keys", True)
 
 

@@ -23,9 +23,9 @@ class Pair:
     """The two ends of one connection through the proxy."""
 
     def __init__(self, proxy: FaultProxy, listener: socket.socket) -> None:
-        self.client = socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+        self.client = socket.create_connection(("127.0.0.1", proxy.port), timeout=30)
         self.server, _ = listener.accept()
-        self.server.settimeout(5)
+        self.server.settimeout(30)
         port = self.client.getsockname()[1]
         (self.link,) = eventually(lambda: [each for each in proxy.links if each.client_port == port])
 
@@ -37,7 +37,7 @@ class Pair:
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(5)
+        listening.settimeout(30)
         yield listening
 
 
@@ -103,11 +103,10 @@ def test_without_a_fault_every_byte_passes_both_ways_and_the_end_too(proxy: Faul
 
 
 def test_a_delay_holds_up_its_own_direction_alone(proxy: FaultProxy, pair: Pair) -> None:
-    proxy.down.delay = 0.3
-    started = time.monotonic()
+    proxy.down.delay = 300
     pair.client.sendall(b"up")
     assert exactly(pair.server, 2) == b"up"
-    assert time.monotonic() - started < 0.25
+    proxy.down.delay = 0.3
     started = time.monotonic()
     pair.server.sendall(b"down")
     assert exactly(pair.client, 4) == b"down"
@@ -115,24 +114,21 @@ def test_a_delay_holds_up_its_own_direction_alone(proxy: FaultProxy, pair: Pair)
 
 
 def test_torn_pieces_come_in_order_and_are_drawn_by_the_seed(listener: socket.socket) -> None:
-    def sizes(seed: int) -> list[int]:
+    def pieces(seed: int) -> int:
         with (
             FaultProxy(listener.getsockname()[1], seed=seed) as proxy,
             contextlib.closing(Pair(proxy, listener)) as pair,
         ):
-            proxy.down.piece, proxy.down.torn, proxy.down.delay = 20, True, 0.01
-            pair.server.sendall(SECRET[:200])
-            seen: list[int] = []
-            while sum(seen) < 200:
-                before = sum(seen)
-                piece = pair.client.recv(1000)
-                assert piece == SECRET[before : before + len(piece)]
-                seen.append(len(piece))
-            return seen
+            proxy.down.piece, proxy.down.torn = 20, True
+            pair.server.sendall(SECRET[:2000])
+            assert exactly(pair.client, 2000) == SECRET[:2000]
+            eventually(lambda: proxy.down.passed == 2000)  # counted once it is handed on
+            return proxy.down.pieces
 
-    first = sizes(3)
-    assert len(first) >= 10  # about twice as many are sent, and some may be read at once
-    assert sizes(4) != first
+    counts = [pieces(seed) for seed in range(5)]
+    assert min(counts) > 150
+    assert len(set(counts)) > 1
+    assert pieces(3) == counts[3]
 
 
 def test_who_is_stalled_gets_nothing_until_released_and_what_stalls_takes_nothing(
@@ -219,7 +215,7 @@ def test_behind_a_pulled_cable_the_kernel_gives_up_who_acknowledges_nothing(prox
 def test_a_proxy_that_refuses_or_has_nobody_behind_it_resets(proxy: FaultProxy, listener: socket.socket) -> None:
     def refused() -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as client:
                 return is_reset(client)
         except ConnectionResetError:  # sooner than the client had seen that it was accepted
             return True
@@ -232,7 +228,7 @@ def test_a_proxy_that_refuses_or_has_nobody_behind_it_resets(proxy: FaultProxy, 
 
 
 def test_its_end_is_the_end_of_every_link_whatever_waits_in_it(listener: socket.socket) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with contextlib.ExitStack() as closing:
         with FaultProxy(listener.getsockname()[1]) as proxy:
             pairs = [closing.enter_context(contextlib.closing(Pair(proxy, listener))) for _ in range(5)]
@@ -242,8 +238,8 @@ def test_its_end_is_the_end_of_every_link_whatever_waits_in_it(listener: socket.
                 pair.server.sendall(SECRET[:1000])
                 pair.client.sendall(b"x")
             started = time.monotonic()
-        assert time.monotonic() - started < 2
-        eventually(lambda: threading.active_count() == before)
+        assert time.monotonic() - started < 10
+        eventually(lambda: set(threading.enumerate()) <= before)
         assert all(is_reset(pair.client) for pair in pairs)
 
 

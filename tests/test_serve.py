@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def served(repo: Path, home: Path, **settings: str) -> Iterator[Served]:
                     said += process.stdout.readline()
             yield Served(process, said, url[0])
             process.send_signal(signal.SIGINT)
-            assert (process.stdout.read().strip(), process.stderr.read(), process.wait(30)) == ("Ended.", "", 0)
+            assert (process.stdout.read().strip(), process.stderr.read(), process.wait(60)) == ("Ended.", "", 0)
         finally:
             process.kill()
 
@@ -116,27 +116,29 @@ def test_the_first_read_of_a_folder_is_answered_after_two_seconds_of_work_and_no
     folder: Path, tmp_path: Path
 ) -> None:
     """From the start of the process. Two seconds of the processor, as other tests stretch those of the clock; by the
-    clock it is held against the import of the server, which they stretch as well. The better of two, each."""
-    works, waits, imports = [], [], []
-    for number in range(2):
+    clock it is held against the import of the server just before, which they stretch as well. The best of some tries,
+    as they do not stretch both alike."""
+    works, ratios = [], []
+    for number in range(4):
         began = time.monotonic()
         subprocess.run([sys.executable, "-c", "import app.embedded"], cwd=ROOT, check=True)
-        imports.append(time.monotonic() - began)
-        began = time.monotonic()
+        imported = time.monotonic() - began
         with served(folder, tmp_path / str(number)) as running:
             assert running.get("/v1/config/pay/dev").json()["config"] == {"pool": 10}
-            waits.append(time.monotonic() - began)
+            ratios.append((time.monotonic() - began - imported) / imported)
             works.append(sum(psutil.Process(running.process.pid).cpu_times()[:4]))
+        if min(works) < 2 and min(ratios) < 2:
+            break
     assert min(works) < 2
-    assert min(waits) < 2 * min(imports)
+    assert min(ratios) < 2
 
 
 @pytest.mark.slow
 def test_a_file_that_is_saved_is_served(server: Served, folder: Path) -> None:
     (folder / "pay.properties").write_text("name = before\n")
-    eventually(lambda: server.get("/v1/config/pay/dev").json()["config"] == {"pool": 10, "name": "before"}, timeout=20)
+    eventually(lambda: server.get("/v1/config/pay/dev").json()["config"] == {"pool": 10, "name": "before"}, timeout=60)
     (folder / "pay.properties").unlink()
-    eventually(lambda: server.get("/v1/config/pay/dev").json()["config"] == {"pool": 10}, timeout=20)
+    eventually(lambda: server.get("/v1/config/pay/dev").json()["config"] == {"pool": 10}, timeout=60)
 
 
 @pytest.mark.slow
@@ -150,7 +152,15 @@ def test_the_token_of_development_ends_with_the_server(server: Served, folder: P
 def test_what_is_kept_is_for_the_user_alone(server: Served, home: Path) -> None:
     (kept,) = (home / "config-server").iterdir()
     assert kept.stat().st_mode & 0o777 == 0o700
-    assert not [file for file in kept.rglob("*") if file.is_file() and server.token.encode() in file.read_bytes()]
+    assert not [text for text in contents(kept) if server.token.encode() in text]
+
+
+def contents(folder: Path) -> Iterator[bytes]:
+    """Of all files in it, but for those that are gone meanwhile: the server is at work."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield Path(directory, name).read_bytes()
 
 
 @pytest.mark.slow
@@ -176,7 +186,7 @@ def test_a_repository_is_served_as_it_was_committed_and_an_issuer_makes_the_toke
         path, token = "/v1/config/pay/dev", issuer.token(scope="config:read:*/*")
         assert running.get(path, token).json()["config"] == {"pool": 1}
         git(origin.work, "commit", "--quiet", "--all", "-m", "more")
-        eventually(lambda: running.get(path, token).json()["config"] == {"pool": 2}, timeout=20)
+        eventually(lambda: running.get(path, token).json()["config"] == {"pool": 2}, timeout=60)
         assert "TOKEN" not in running.said
 
 

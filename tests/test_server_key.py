@@ -66,7 +66,7 @@ def test_eight_processes_that_start_together_share_one(tmp_path: Path) -> None:
             assert racer.stdin is not None
             racer.stdin.write("go\n")
             racer.stdin.flush()
-        keys = {racer.communicate(timeout=20)[0] for racer in racers}
+        keys = {racer.communicate(timeout=60)[0] for racer in racers}
     finally:
         for racer in racers:
             racer.kill()

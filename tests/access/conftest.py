@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.access import JwksKeys
 from devstack.issuer import LocalIssuer
-from tests.access.support import Gate, opened
+from tests.access.support import ALGORITHMS, Clock, Gate, opened
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +33,6 @@ def own_issuer() -> Iterator[LocalIssuer]:
 
 @pytest.fixture(scope="session")
 def gate(issuer: LocalIssuer) -> Iterator[Gate]:
-    with opened(issuer) as made:
+    """Its keys are those of its start, however long the tests take: no unknown key id makes it look again."""
+    with opened(issuer, keys=JwksKeys(issuer.jwks_url, algorithms=ALGORITHMS, clock=Clock())) as made:
         yield made

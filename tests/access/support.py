@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import requests
 from flask import Flask
 from jwt import PyJWS
 
@@ -42,9 +43,19 @@ class OffsetClock:
 
     def __init__(self) -> None:
         self.offset = 0.0
+        self._stopped_at: float | None = None
 
     def __call__(self) -> float:
-        return time.time() + self.offset
+        return (time.time() if self._stopped_at is None else self._stopped_at) + self.offset
+
+    def stop(self) -> None:
+        """From now on `offset` alone moves it, however long things take."""
+        self._stopped_at = time.time()
+
+
+def patient(url: str) -> bytes:
+    """Waits far longer than anybody should for a provider that hangs, which is told apart from a busy machine so."""
+    return requests.get(url, timeout=60).content
 
 
 @dataclass(frozen=True, slots=True)

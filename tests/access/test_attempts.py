@@ -25,7 +25,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 def link_to(valkey: Valkey, namespace: str) -> RedisLink:
-    return RedisLink(valkey.url, namespace=namespace, timeout=0.5, pause=0.1)
+    return RedisLink(valkey.url, namespace=namespace, timeout=5.0, pause=0.1)
 
 
 def failures(attempts: FailedAttempts, address: str, count: int) -> list[float | None]:

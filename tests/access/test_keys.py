@@ -13,7 +13,7 @@ import pytest
 
 from app.access import FileKeys, JwksKeys
 from devstack.issuer import DISCOVERY_PATH, LocalIssuer, Mode, new_key
-from tests.access.support import ALGORITHMS, Clock
+from tests.access.support import ALGORITHMS, Clock, patient
 from tests.support import eventually
 
 
@@ -193,11 +193,11 @@ def test_before_the_first_keys_it_tries_more_often(own_issuer: LocalIssuer) -> N
 
 def test_a_start_without_the_provider_does_not_wait_for_it_and_catches_up(own_issuer: LocalIssuer) -> None:
     own_issuer.mode = Mode.HANG
-    keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS)
+    keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS, fetch=patient)
     begun = time.monotonic()
     keys.start(wait_seconds=0.1)
 
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10
     assert not knows(keys, own_issuer.key().kid)
     eventually(lambda: own_issuer.jwks_fetches == 1)
     own_issuer.mode = Mode.SERVE
@@ -206,7 +206,7 @@ def test_a_start_without_the_provider_does_not_wait_for_it_and_catches_up(own_is
 
 
 def test_a_hanging_provider_holds_nobody_who_asks_for_a_known_key(own_issuer: LocalIssuer) -> None:
-    keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS, min_interval=0)
+    keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS, min_interval=0, fetch=patient)
     keys.start()
     own_issuer.mode = Mode.HANG
     assert not knows(keys, "unknown")
@@ -217,7 +217,7 @@ def test_a_hanging_provider_holds_nobody_who_asks_for_a_known_key(own_issuer: Lo
         assert knows(keys, own_issuer.key().kid)
         assert not knows(keys, f"unknown-{number}")
 
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10
     own_issuer.mode = Mode.SERVE
     keys.close()
 

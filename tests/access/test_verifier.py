@@ -15,6 +15,7 @@ from app.model import Grant, Principal
 from devstack.issuer import LocalIssuer, Mode, new_key
 from tests.access.support import (
     ALGORITHMS,
+    Clock,
     Forge,
     Gate,
     claiming,
@@ -23,6 +24,7 @@ from tests.access.support import (
     hs256_with_the_public_pem,
     now_and,
     opened,
+    patient,
     refused,
     unknown_kid,
 )
@@ -70,7 +72,7 @@ def test_a_good_token_speaks_for_its_principal(gate: Gate, algorithm: str) -> No
         lambda issuer: issuer.token(nbf=now_and(20), iat=now_and(20)),
         lambda issuer: issuer.token(exp=now_and(-20), iat=now_and(-60), nbf=None),
         lambda issuer: issuer.token(exp=time.time() + 60.5, iat=time.time() - 0.5),
-        lambda issuer: issuer.token(iat=now_and(0), exp=now_and(0) + 86_400),
+        lambda issuer: issuer.token(iat=(now := now_and(0)), exp=now + 86_400),
         lambda issuer: issuer.token(lifetime=60, padding="x" * 11_000),
         lambda issuer: issuer.token(headers={"jku": "http://127.0.0.1:1/jwks", "x5u": "http://127.0.0.1:1/x"}),
     ],
@@ -211,7 +213,7 @@ def test_a_public_key_file_serves_in_place_of_a_provider(issuer: LocalIssuer, tm
 
 @pytest.mark.parametrize("mode", [Mode.HANG, Mode.FAIL])
 def test_valid_tokens_verify_undisturbed_while_the_provider_does_not(own_issuer: LocalIssuer, mode: Mode) -> None:
-    keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS, min_interval=0)
+    keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS, min_interval=0, fetch=patient)
     with opened(own_issuer, keys=keys) as gate:
         own_issuer.mode = mode
         with refused("key is not known"):
@@ -221,18 +223,19 @@ def test_valid_tokens_verify_undisturbed_while_the_provider_does_not(own_issuer:
         begun = time.monotonic()
         for number in range(100):
             assert gate.verify(own_issuer.token(str(number), algorithm="ES256")).subject == str(number)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
         own_issuer.mode = Mode.SERVE
 
 
 def test_a_hundred_unknown_key_ids_fetch_once_at_most(own_issuer: LocalIssuer) -> None:
-    with opened(own_issuer) as gate:
+    keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS, clock=Clock())
+    with opened(own_issuer, keys=keys) as gate:
         for number in range(100):
             with refused("key is not known"):
                 gate.verify(own_issuer.token(algorithm="ES256", headers={"kid": f"unknown-{number}"}))
         assert gate.verify(own_issuer.token()).subject == "tester"
 
-    assert own_issuer.jwks_fetches == 1  # the one of the start, less than ten seconds ago
+    assert own_issuer.jwks_fetches == 1  # the one of the start, a moment ago by its clock
 
 
 def test_tokens_of_rotated_keys_verify_without_a_restart(own_issuer: LocalIssuer) -> None:
@@ -273,6 +276,7 @@ def test_a_withdrawn_key_stops_verifying_within_sixty_seconds(own_issuer: LocalI
     keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS, min_interval=0)
     with opened(own_issuer, keys=keys) as gate:
         token = own_issuer.token()
+        gate.clock.stop()
         gate.verify(token)
         former = own_issuer.key().kid
         own_issuer.rotate()
@@ -308,6 +312,7 @@ def test_a_remembered_token_is_not_remembered_past_its_expiry(issuer: LocalIssue
 def test_a_clock_set_back_verifies_again(issuer: LocalIssuer) -> None:
     with opened(issuer) as gate:
         token = issuer.token()
+        gate.clock.stop()
         first = gate.verify(token)
         gate.clock.offset = -5
 
@@ -332,7 +337,7 @@ def test_revocation_is_looked_at_on_every_use(issuer: LocalIssuer) -> None:
 def test_a_bad_token_is_not_remembered_as_good_nor_as_bad(own_issuer: LocalIssuer) -> None:
     keys = JwksKeys(own_issuer.jwks_url, algorithms=ALGORITHMS, min_interval=0)
     with opened(own_issuer, keys=keys) as gate:
-        early = own_issuer.token(nbf=now_and(45), iat=None)
+        early = own_issuer.token(nbf=now_and(600), iat=None)
         with refused("not valid yet"):
             gate.verify(early)
         with refused("not valid yet"):

@@ -321,7 +321,7 @@ def work(number):
 
 gevent.joinall([gevent.spawn(work, number) for number in range(20)], raise_error=True)
 path = trail.path
-gevent.with_timeout(5, lambda: [gevent.sleep(0.01) for _ in iter(lambda: len(records(path)) < 1000, False)])
+gevent.with_timeout(60, lambda: [gevent.sleep(0.01) for _ in iter(lambda: len(records(path)) < 1000, False)])
 trail.close()
 verdict = proven(path)
 assert verdict.intact and verdict.records == 1000, verdict
@@ -330,6 +330,6 @@ assert verdict.intact and verdict.records == 1000, verdict
 
 def test_the_trail_works_among_greenlets(directory: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", GREENLETS, str(directory)], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", GREENLETS, str(directory)], capture_output=True, text=True, check=False, timeout=110
     )
     assert done.returncode == 0, done.stderr

@@ -52,6 +52,7 @@ class Shop:
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Iterator[Shop]:
     settings: dict[str, Any] = {"webhook_secret": "hook-secret", "allowed_origins": ("https://ok.example",)}
+    settings["auth_failures_per_minute"] = 0  # many tests try bad tokens, from one address
     with serving(tmp_path_factory.mktemp("shop"), issuer, {"shop.yml": "db: {pool: 1}\n"}, **settings) as running:
         origin = running.origin
         first = origin.head
@@ -63,5 +64,5 @@ def shop(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Itera
         origin.branch("main")
         (origin.work / "link.txt").symlink_to("shop.yml")
         head = origin.write({}, "a link")
-        running.refresh()
+        assert running.refresh().status_code == 200
         yield Shop(running, Commits(first, head, feature))

@@ -170,17 +170,11 @@ def test_every_error_has_a_status() -> None:
 
 
 def test_denials_are_on_record_with_who_and_what(shop: Shop) -> None:
-    services = shop.serving.server.services
     token = shop.serving.token("config:read:other", sub="mallory")
     answer = shop.serving.get("shop/prod", token=token)
     shop.serving.get("shop/prod", token="")
-    services.audit.flush_due(time.time() + 120)
-
-    def told() -> str:
-        return "".join(path.read_text() for path in services.settings.audit_path.glob("*.jsonl"))
-
-    eventually(lambda: answer.headers["X-Request-ID"] in told())
-    line = next(line for line in told().splitlines() if answer.headers["X-Request-ID"] in line)
+    shop.serving.server.services.audit.flush_due(time.time() + 120)
+    (line,) = eventually(lambda: [line for line in shop.serving.trail() if answer.headers["X-Request-ID"] in line])
     assert '"subject":"mallory"' in line
     assert '"target":"shop/prod"' in line
     assert '"outcome":"denied"' in line

@@ -123,7 +123,7 @@ def test_a_subject_is_revoked_at_its_issuer_and_nowhere_else(two: Two) -> None:
 def test_streams_and_acks_of_a_subject_are_its_issuers(two: Two) -> None:
     """An "ada" of the other issuer neither fills her places nor speaks for her streams."""
     topic = "pay/prod/main"
-    with httpx.Client(base_url=two.server.server.url, trust_env=False, timeout=10) as client, ExitStack() as open_:
+    with httpx.Client(base_url=two.server.server.url, trust_env=False, timeout=60) as client, ExitStack() as open_:
 
         def follow(token: str) -> httpx.Response:
             headers = {"Authorization": f"Bearer {token}"}

@@ -81,7 +81,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             decrypt_endpoint=True,
         )
         bearer = f"Bearer {issuer.token('ada', 'config:read:*/* config:write config:encrypt config:decrypt')}"
-        with server, httpx.Client(base_url=server.url, headers={"Authorization": bearer}, timeout=20) as client:
+        with server, httpx.Client(base_url=server.url, headers={"Authorization": bearer}, timeout=60) as client:
             yield Api(server, client.get("/openapi.json").json(), client, issuer, bearer)
 
 
@@ -121,7 +121,9 @@ def test_security_is_what_the_guard_demands(api: Api, endpoint: str) -> None:
     if endpoint.startswith("spring."):
         names |= {"name": "pay", "profiles": "prod", "label": "main", "document": "pay-prod.yml"}
     url = path.format(**names)
-    answer = httpx.request(method, api.server.url + url, headers=UPGRADE if endpoint == "stream.websocket" else {})
+    answer = httpx.request(
+        method, api.server.url + url, headers=UPGRADE if endpoint == "stream.websocket" else {}, timeout=60
+    )
     assert (answer.status_code == 401) == bool(operation["security"])
     assert ("401" in operation["responses"]) == bool(operation["security"])
     assert ({"bearer": []} in operation["security"]) == (ROUTES[endpoint] not in {Need.NOTHING, Need.SIGNATURE})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,17 +15,17 @@ from devstack.issuer import LocalIssuer, Mode
 from tests.serving import BRISK, READ_ALL, Serving, serving
 from tests.support import eventually
 
-#: What an answer to a valid token may take on a busy machine; a wait for the provider takes seconds.
+#: What an answer to a valid token may take; a wait for the provider takes two seconds, until it is given up.
 SOON = 1.0
+#: Seconds between two fetches for unknown key ids.
+INTERVAL = 1.0
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Serving]:
     """Its provider is its own; the limit of failed attempts does not help it."""
-    with (
-        LocalIssuer() as provider,
-        serving(tmp_path, provider, {"pay.yml": "a: 1\n"}, auth_failures_per_minute=0) as running,
-    ):
+    options: dict[str, Any] = {"auth_failures_per_minute": 0, "timings": replace(BRISK, keys_min_interval=INTERVAL)}
+    with LocalIssuer() as provider, serving(tmp_path, provider, {"pay.yml": "a: 1\n"}, **options) as running:
         yield running
 
 
@@ -46,20 +47,29 @@ def slowest_valid(site: Serving, count: int = 10) -> float:
     return max(seconds)
 
 
-def test_a_hundred_unknown_key_ids_cost_one_fetch_and_disturb_nobody(site: Serving) -> None:
-    before = site.issuer.jwks_fetches
+def disturb_nobody(site: Serving, count: int) -> bool:
+    """Whether all valid tokens are answered soon beside so many unknown key ids; in the best of some tries, as the
+    machine may be busy."""
+    for _ in range(4):
+        assert unknown_keys(site, count) == [401] * count
+        if slowest_valid(site) < SOON:
+            return True
+    return False
+
+
+def test_a_hundred_unknown_key_ids_cost_a_fetch_at_most_in_each_interval_and_disturb_nobody(site: Serving) -> None:
+    began, before = time.monotonic(), site.issuer.jwks_fetches
+    assert disturb_nobody(site, 100)
     assert unknown_keys(site, 100) == [401] * 100
-    assert slowest_valid(site) < SOON
-    assert unknown_keys(site, 100) == [401] * 100
-    assert site.issuer.jwks_fetches - before <= 1
+    assert site.issuer.jwks_fetches - before <= 1 + (time.monotonic() - began) / INTERVAL
 
 
 def test_a_provider_that_hangs_holds_up_nobody(site: Serving) -> None:
+    before = site.issuer.jwks_fetches
     site.issuer.mode = Mode.HANG
-    assert unknown_keys(site, 20) == [401] * 20
-    assert slowest_valid(site) < SOON
-    assert unknown_keys(site, 80) == [401] * 80
-    assert slowest_valid(site) < SOON
+    eventually(lambda: unknown_keys(site, 1) == [401] and site.issuer.jwks_fetches > before)
+    assert disturb_nobody(site, 20)
+    assert disturb_nobody(site, 80)
     assert site.ask("/health/ready", token="").status_code == 200
     site.issuer.mode = Mode.SERVE
 

@@ -311,9 +311,12 @@ def test_a_token_in_the_query_is_ignored(shop: Shop, name: str) -> None:
 def raw(shop: Shop, request: str) -> str:
     """The answer's head to a request that no well-behaved client would send."""
     address = urlsplit(shop.serving.server.url)
-    with socket.create_connection((address.hostname, address.port), timeout=5) as line:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as line:
         line.sendall(request.encode())
-        return line.recv(65536).decode("latin-1")
+        head = b""
+        while b"\r\n\r\n" not in head and (piece := line.recv(65536)):
+            head += piece
+        return head.decode("latin-1")
 
 
 class TestEntityTags:

@@ -39,7 +39,7 @@ def following(site: Serving, query: str, *, token: str | None = None, **headers:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     given |= {"Authorization": f"Bearer {token}"} if token else {}
     with (
-        httpx.Client(base_url=site.server.url, trust_env=False, timeout=10) as client,
+        httpx.Client(base_url=site.server.url, trust_env=False, timeout=60) as client,
         client.stream("GET", f"/v1/events?{query}", headers=given) as answer,
     ):
         yield EventReader(answer)
@@ -84,7 +84,7 @@ def speaking(site: Serving, *protocols: str, token: str | None = None, **headers
 def frames(connection: ClientConnection, until: str) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = []
     while not told or told[-1]["type"] != until:
-        told.append(validated(connection.recv(timeout=5)))
+        told.append(validated(connection.recv(timeout=60)))
     return told
 
 
@@ -93,7 +93,7 @@ def close_of(connection: ClientConnection) -> tuple[list[dict[str, Any]], int]:
     told: list[dict[str, Any]] = []
     with contextlib.suppress(ConnectionClosed):
         while True:
-            told.append(validated(connection.recv(timeout=10)))
+            told.append(validated(connection.recv(timeout=60)))
     return told, connection.close_code or 0
 
 
@@ -405,5 +405,5 @@ def test_a_drain_ends_every_stream_in_a_random_moment_and_refuses_new_ones(
         assert site.ask("/health/ready", token="").status_code == 503
         assert site.get("pay/prod").status_code == 200
         for thread in threads:
-            thread.join(5)
+            thread.join(60)
         assert ends == [1012] * 4

@@ -46,7 +46,7 @@ def descriptors(server: Server) -> dict[int, int]:
 
     def of(process: psutil.Process) -> int:
         kept = sum(bool(each.raddr) and each.raddr.port == redis for each in process.net_connections(kind="tcp"))
-        return int(process.num_fds()) - kept
+        return int(process.num_fds() - kept)
 
     return {worker: of(psutil.Process(worker)) for worker in server.workers}
 

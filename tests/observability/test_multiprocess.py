@@ -127,7 +127,7 @@ def test_a_scrape_during_folds_never_misses_or_doubles_a_count(tmp_path: Path) -
     reader.start()
     folder = multiprocessing.get_context("spawn").Process(target=_fold_all, args=(tmp_path,))
     folder.start()
-    folder.join(30)
+    folder.join(100)
     done.set()
     reader.join()
     assert folder.exitcode == 0

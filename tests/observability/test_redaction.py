@@ -127,10 +127,14 @@ def test_hostile_megabytes_cost_milliseconds() -> None:
         "password:" * 100_000,
         "s." * 500_000,
     ]
-    for text in hostile:
-        started = time.perf_counter()
+
+    def seconds(text: str) -> float:
+        started = time.thread_time()  # of the processor: others may have it meanwhile
         redact_text(text)
-        assert time.perf_counter() - started < 1.0
+        return time.thread_time() - started
+
+    for text in hostile:
+        assert any(seconds(text) < 1.0 for _ in range(3))
 
 
 def test_invisible_characters_become_visible() -> None:

@@ -30,7 +30,7 @@ __all__ = ["valkey"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-BY_THE_BUS = replace(BRISK, follow=1.0)
+BY_THE_BUS = replace(BRISK, follow=600.0, head_check=600.0)
 SECRET, VALUE = "canary-of-a-secret", "canary-of-a-value"
 
 
@@ -86,6 +86,12 @@ def receiver() -> Iterator[Receiver]:
         thread.join()
 
 
+def exported_to(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And waited for, as the machine may be busy."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
+
+
 def attributes(span: Span) -> dict[str, str]:
     return {each.key: each.value.string_value or str(each.value.int_value) for each in span.attributes}
 
@@ -93,7 +99,7 @@ def attributes(span: Span) -> dict[str, str]:
 def test_a_request_is_seen_with_all_that_is_done_for_it_and_with_nothing_secret(
     receiver: Receiver, tmp_path: Path, issuer: LocalIssuer, bao: Bao, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+    exported_to(receiver, monkeypatch)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
     bao.put("services/traced/prod/db", {"password": SECRET})
     files = {"traced.yml": f"plain: {VALUE}\npassword: ${{vault:kv/services/traced/prod/db#password}}\n"}
@@ -127,9 +133,9 @@ def test_a_request_is_seen_with_all_that_is_done_for_it_and_with_nothing_secret(
 def test_what_a_request_sets_off_on_other_hosts_is_in_its_trace_down_to_the_streams(
     receiver: Receiver, tmp_path: Path, issuer: LocalIssuer, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+    exported_to(receiver, monkeypatch)
     (tmp_path / "key").write_text("k" * 32)
-    # Hosts hear of a move by the bus, and not by a look at the disk that may be faster.
+    # Hosts hear of a move by the bus, and not by a look at the disk or at Redis that may be faster.
     settings: dict[str, Any] = {"redis_url": valkey.url, "key_file": tmp_path / "key", "timings": BY_THE_BUS}
     with ExitStack() as stack:
         first = stack.enter_context(serving(tmp_path / "first", issuer, {"pay.yml": "a: 1\n"}, **settings))

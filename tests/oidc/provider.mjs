@@ -1,6 +1,6 @@
 // An OpenID provider (oidc-provider) on loopback, for the tests: `node provider.mjs PORT`. It says `ready` when it
-// listens. A line `rotate` on standard input makes it sign with a new key and publish the former one beside it; `forget`
-// takes the former ones away. After each it says `done`.
+// listens. A line `rotate` on standard input makes it sign with a new key and publish the former one beside it; `replace`
+// does so and takes the former ones away. After each it says `done`.
 
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -55,7 +55,7 @@ const server = createServer((request, response) => answer(request, response));
 server.listen(port, "127.0.0.1", () => console.log("ready"));
 
 createInterface({ input: process.stdin }).on("line", (line) => {
-  keys = line === "rotate" ? [newKey(), ...keys] : keys.slice(0, 1);
+  keys = line === "rotate" ? [newKey(), ...keys] : [newKey()];
   answer = provider(keys);
   console.log("done");
 }).on("close", () => process.exit(0));

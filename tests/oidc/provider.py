@@ -47,7 +47,8 @@ class OidcProvider:
     def token(self, scope: str) -> str:
         """An access token by the client's own credentials (RFC 6749, section 4.4)."""
         form = {"grant_type": "client_credentials", "scope": scope}
-        answer = httpx.post(f"{self.issuer}/token", data=form, auth=("pay", SECRET), trust_env=False).raise_for_status()
+        url, login = f"{self.issuer}/token", ("pay", SECRET)
+        answer = httpx.post(url, data=form, auth=login, trust_env=False, timeout=30).raise_for_status()
         token: str = answer.json()["access_token"]
         return token
 
@@ -55,12 +56,12 @@ class OidcProvider:
         """Sign with a new key; the former one stays published."""
         self._say("rotate")
 
-    def forget(self) -> None:
-        """Publish the key that signs, and no other."""
-        self._say("forget")
+    def replace(self) -> None:
+        """Sign with a new key, and publish no other."""
+        self._say("replace")
 
     def close(self) -> None:
-        end(self._process, timeout=5)
+        end(self._process, timeout=30)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()

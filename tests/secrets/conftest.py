@@ -17,11 +17,12 @@ MakeBackend: TypeAlias = Callable[..., VaultSecretBackend]
 
 @pytest.fixture
 def make_backend() -> Iterator[MakeBackend]:
-    """Makes a VaultSecretBackend for an address and an AppRole, with short timeouts; options are passed on."""
+    """Makes a VaultSecretBackend for an address and an AppRole; options are passed on. Its timeouts are generous, as
+    the machine may be busy."""
     with ExitStack() as stack:
 
         def make(address: str, auth: AppRole, **options: Any) -> VaultSecretBackend:
-            backend = VaultSecretBackend(address, auth=auth, mounts=MOUNTS, **{"timeouts": (0.5, 0.5), **options})
+            backend = VaultSecretBackend(address, auth=auth, mounts=MOUNTS, **{"timeouts": (10.0, 10.0), **options})
             stack.callback(backend.close)
             return backend
 

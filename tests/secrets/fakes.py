@@ -53,7 +53,7 @@ class MemoryBackend:
 
     def read(self, path: SecretPath, version: int | None, service: str | None = None) -> tuple[Mapping[str, Json], int]:
         self.reads.append((path, version))
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         self._check(path)
         versions = self._versions.get(path, [])
         unversioned = path.alias == "old"

@@ -17,7 +17,7 @@ def test_waiters_of_a_killed_leader_try_again_themselves() -> None:
 
     def dies() -> str:
         taken_off.set()
-        killed.wait(10)
+        killed.wait(60)
         raise KeyboardInterrupt
 
     def lands() -> str:
@@ -26,13 +26,13 @@ def test_waiters_of_a_killed_leader_try_again_themselves() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         leader = pool.submit(flights.do, "key", dies)
-        assert taken_off.wait(10)
+        assert taken_off.wait(60)
         waiter = pool.submit(flights.do, "key", lands)
         assert not second.wait(0.05)
         killed.set()
-        assert waiter.result(10) == "landed"
+        assert waiter.result(60) == "landed"
         with pytest.raises(KeyboardInterrupt):
-            leader.result(10)
+            leader.result(60)
 
 
 def test_different_keys_do_not_wait_for_each_other() -> None:
@@ -41,7 +41,7 @@ def test_different_keys_do_not_wait_for_each_other() -> None:
 
     def waits() -> str:
         taken_off.set()
-        gate.wait(10)
+        gate.wait(60)
         return "a"
 
     with ThreadPoolExecutor(1) as pool:
@@ -49,4 +49,4 @@ def test_different_keys_do_not_wait_for_each_other() -> None:
         eventually(taken_off.is_set)
         assert flights.do("b", lambda: "b") == "b"
         gate.set()
-        assert slow.result(10) == "a"
+        assert slow.result(60) == "a"

@@ -80,11 +80,11 @@ def test_many_first_readers_share_one_login(account: Account, make_backend: Make
     together = threading.Barrier(12)
 
     def read() -> int:
-        together.wait(10)
+        together.wait(60)
         return vault.read(DB, None)[1]
 
     with ThreadPoolExecutor(12) as pool:
-        assert all(one.result(10) for one in [pool.submit(read) for _ in range(12)])
+        assert all(one.result(60) for one in [pool.submit(read) for _ in range(12)])
     assert len(account.tokens) == 1
 
 
@@ -129,11 +129,11 @@ def test_renewal_that_is_refused_is_followed_by_a_login(account: Account, make_b
 def test_reads_go_on_past_the_maximum_ttl(bao: Bao, make_backend: MakeBackend) -> None:
     account = Account(bao, token_ttl="1s", token_max_ttl="2s")
     vault = make_backend(bao.address, account.auth(), on_event=account.on_event)
-    end = time.monotonic() + 3.2
-    while time.monotonic() < end:
+    began = time.monotonic()
+    while (elapsed := time.monotonic() - began) < 3.2:
         assert vault.read(DB, None)[1]
     assert set(account.kinds) == {"login"}
-    assert 2 <= len(account.kinds) <= 8
+    assert 2 <= len(account.kinds) <= 3 + elapsed / (2 / 3)  # no token is replaced before two thirds of its TTL
 
 
 def test_token_that_cannot_be_renewed_is_replaced_in_time(bao: Bao, make_backend: MakeBackend) -> None:
@@ -151,7 +151,7 @@ def test_revoked_token_leads_to_one_login_and_the_read_succeeds(account: Account
     vault.read(DB, None)
     account.revoke()
     with ThreadPoolExecutor(8) as pool:
-        answers = [one.result(10) for one in [pool.submit(vault.read, DB, None) for _ in range(8)]]
+        answers = [one.result(60) for one in [pool.submit(vault.read, DB, None) for _ in range(8)]]
     assert all(version for _, version in answers)
     assert account.kinds == ["login", "login"]
 

@@ -162,6 +162,10 @@ def test_bad_template_is_refused_at_construction(template: str) -> None:
 def test_hostile_wildcards_take_linear_time() -> None:
     policy = PathPolicy(["/".join(["**", "*a*a*a*a*a*b"] * 7)])
     path = "/".join(["a" * 128] * 15)
-    started = time.process_time()
-    assert not policy.allows(reference(path), Target("pay", ("prod",), "main"))
-    assert time.process_time() - started < 0.1
+
+    def seconds() -> float:
+        started = time.thread_time()  # of the processor: others may have it meanwhile
+        assert not policy.allows(reference(path), Target("pay", ("prod",), "main"))
+        return time.thread_time() - started
+
+    assert min(seconds() for _ in range(3)) < 0.1

@@ -29,6 +29,8 @@ from tests.serving import serving
 
 ROTATOR = ROOT / "config" / "demo" / "vault" / "secret-id-rotator.hcl"
 DB = SecretPath("kv", "rotation/db")
+#: Seconds to connect and to wait for an answer: the machine may be busy.
+PATIENT = (10.0, 10.0)
 
 
 class Host:
@@ -44,7 +46,7 @@ class Host:
         bao.put(DB.path, {"password": "x"})
 
     def rotate(self, *, token: str = ROOT_TOKEN, address: str = "", auth: AppRole | None = None, role: str = "") -> int:
-        endpoint = Endpoint(address or self.bao.address)
+        endpoint = Endpoint(address or self.bao.address, timeouts=PATIENT)
         return rotate(endpoint, auth or self.auth, role or self.role, token).destroyed
 
     @property
@@ -121,7 +123,7 @@ def test_a_login_that_read_the_file_just_before_the_rotation_tries_the_new_one(
         host.rotate()
 
     proxy.on_request = rotate_once  # the login is under way, with the old one
-    vault = make_backend(proxy.address, host.auth, timeouts=(1.0, 5.0))
+    vault = make_backend(proxy.address, host.auth)
     assert vault.read(DB, None)[1]
     assert proxy.asked_for("/login") == 2
 
@@ -229,7 +231,8 @@ def _rotated_but_killed(host: Host, proxy: VaultProxy, moment: str, at: int) -> 
     """Rotate in a process that is killed at its request number `at`; its exit code, and how many it made."""
     code = (
         "import sys; from app.secrets import AppRole, Endpoint, rotate;"
-        "rotate(Endpoint(sys.argv[1]), AppRole(sys.argv[2], secret_id_file=sys.argv[3]), sys.argv[4], sys.argv[5])"
+        f"vault = Endpoint(sys.argv[1], timeouts={PATIENT});"
+        "rotate(vault, AppRole(sys.argv[2], secret_id_file=sys.argv[3]), sys.argv[4], sys.argv[5])"
     )
     arguments = [proxy.address, host.role_id, str(host.file), host.role, ROOT_TOKEN]
     proxy.asked.clear()
@@ -238,12 +241,12 @@ def _rotated_but_killed(host: Host, proxy: VaultProxy, moment: str, at: int) -> 
         def kill() -> None:
             if len(proxy.asked) == at:
                 process.kill()
-                process.wait(10)
+                process.wait(60)
                 if moment == "on_request":
                     raise ConnectionAbortedError("it never said it")
 
         setattr(proxy, moment, kill)
-        return process.wait(60), len(proxy.asked)
+        return process.wait(100), len(proxy.asked)
 
 
 def test_a_token_file_that_is_missing_makes_no_login(host: Host, make_backend: MakeBackend) -> None:

@@ -286,7 +286,7 @@ def in_parallel(room: Room, callers: int) -> list[Secret | Exception]:
     ready = threading.Barrier(callers + 1)
 
     def ask() -> Secret | Exception:
-        ready.wait(10)
+        ready.wait(60)
         try:
             return room.store.get(DB, None)
         except (SecretsUnavailable, SecretDenied) as error:
@@ -294,10 +294,10 @@ def in_parallel(room: Room, callers: int) -> list[Secret | Exception]:
 
     with ThreadPoolExecutor(callers) as pool:
         asked = [pool.submit(ask) for _ in range(callers)]
-        ready.wait(10)
+        ready.wait(60)
         eventually(lambda: room.backend.reads)
         room.backend.gate.set()
-        return [one.result(10) for one in asked]
+        return [one.result(60) for one in asked]
 
 
 def test_many_callers_of_one_document_cost_one_read() -> None:

@@ -57,7 +57,7 @@ HOSTILE = [
 def assert_leads_nowhere(url: str, path: str, token: str, folder: str) -> None:
     """400 or 404 for who may read everything, and nothing of the server's own `folder` in it."""
     place = urlsplit(url)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
     connection.putrequest("GET", f"/spring{path}", skip_accept_encoding=True)
     connection.putheader("Authorization", f"Bearer {token}")
     connection.endheaders()

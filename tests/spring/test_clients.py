@@ -20,7 +20,7 @@ CLIENTS = Path(__file__).parent / "clients"
 def told(*command: str, directory: Path) -> Any:
     """What a client prints."""
     environment = {"PATH": os.environ["PATH"], "NO_PROXY": "*"}
-    done = subprocess.run(command, capture_output=True, cwd=directory, env=environment, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, cwd=directory, env=environment, check=False, timeout=110)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)
 
@@ -36,7 +36,7 @@ class Node:
         for file in ("package.json", "package-lock.json", "client.js"):
             shutil.copy(CLIENTS / file, directory)
         command = [npm, "ci", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(command, cwd=directory, capture_output=True, check=False, timeout=100)
+        done = subprocess.run(command, cwd=directory, capture_output=True, check=False, timeout=110)
         assert done.returncode == 0, done.stderr.decode()
 
     def __call__(self, boot: Serving, **options: Any) -> Any:

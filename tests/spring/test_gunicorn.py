@@ -50,7 +50,7 @@ def test_workers_agree_on_tags_and_on_documents_that_come(stack: Stack, server: 
 
     assert [name for _, name in told()] == [f"{stack.origin.bare.name}/foo-dev.yml"]
     stack.bao.put("services/foo,dev", {"late": "s3cret"})
-    eventually(lambda: [name for _, name in told()] == ["vault:foo,dev"], timeout=20)
+    eventually(lambda: [name for _, name in told()] == ["vault:foo,dev"], timeout=60)
     sources = ask(server, "/spring/foo/dev", token).json()["propertySources"]
     assert sources[0]["source"] == {"late": "s3cret"}
     encrypted = ask(server, "/spring/encrypted/dev", stack.token("encrypted")).json()["propertySources"]

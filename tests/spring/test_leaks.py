@@ -96,16 +96,10 @@ def test_a_secret_is_on_no_disk_and_in_no_log_or_error(
 
 
 def test_a_denial_is_on_record_with_who_and_what(boot: Serving) -> None:
-    services = boot.server.services
     answer = boot.ask("/spring/foo,bar/dev", token=boot.token("config:read:foo", sub="mallory"))
     assert answer.status_code == 403
-    services.audit.flush_due(time.time() + 120)
-
-    def line() -> str:
-        lines = "".join(path.read_text() for path in services.settings.audit_path.glob("*.jsonl")).splitlines()
-        return next((each for each in lines if answer.headers["X-Request-ID"] in each), "")
-
-    eventually(line)
-    record = json.loads(line())
+    boot.server.services.audit.flush_due(time.time() + 120)
+    (line,) = eventually(lambda: [line for line in boot.trail() if answer.headers["X-Request-ID"] in line])
+    record = json.loads(line)
     assert (record["subject"], record["target"], record["outcome"]) == ("mallory", "foo,bar/dev", "denied")
     assert record["action"] == "GET /spring/<name>/<profiles>"
