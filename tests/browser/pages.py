@@ -51,9 +51,15 @@ class Stream:
         return self._told
 
     def frames(self, until: str) -> list[Frame]:
-        """All frames so far, once there is one of this kind."""
-        eventually(lambda: until in [frame["type"] for _, frame in self.told.frames])
+        """All frames so far, once there is one of this kind: for `sync` no heartbeat before what it asked for."""
+        eventually(lambda: self._has(until))
         return [frame for _, frame in self.told.frames]
+
+    def _has(self, kind: str) -> bool:
+        kinds = [frame["type"] for _, frame in self.told.frames]
+        if kind == "sync":
+            kinds = kinds[kinds.index("subscribed") :] if "subscribed" in kinds else []
+        return kind in kinds
 
     def doc(self, topic: str) -> Any:
         """The configuration that it holds of a topic, None before that."""

@@ -45,8 +45,8 @@ def descriptors(server: Server) -> dict[int, int]:
     redis = urlsplit(server.settings["REDIS_URL"]).port
 
     def of(process: psutil.Process) -> int:
-        kept = sum(bool(each.raddr) and each.raddr.port == redis for each in process.net_connections(kind="tcp"))
-        return int(process.num_fds() - kept)
+        peers = [each.raddr for each in process.net_connections(kind="tcp") if each.raddr]
+        return int(process.num_fds()) - sum(1 for peer in peers if peer.port == redis)
 
     return {worker: of(psutil.Process(worker)) for worker in server.workers}
 

@@ -143,7 +143,9 @@ def test_who_takes_nothing_for_too_long_is_cut_and_comes_back_for_the_newest(
         etags = {topic: held.etag for topic, held in before.items()}
         with following(lambda: kind(link, token, etags, before=before)) as back:
             arrived([back], version)
-            assert [frame["type"] for _, frame in back.told.frames[:4]] == ["hello", "subscribed", "change", "sync"]
+            kinds = [frame["type"] for _, frame in back.told.frames]
+            begun = kinds.index("subscribed")  # a heart may beat before a busy client has said what it wants
+            assert kinds[begun : begun + 3] == ["subscribed", "change", "sync"]
     eventually(lambda: "4500" in {line.get("stream.reason") for line in server.log_lines()})  # the last that is told
     quiet(server)
 
