@@ -71,7 +71,7 @@ class Bao:
             command.append(f"-config={self._audited()}")
         env = {"HOME": str(self._directory), "PATH": os.environ["PATH"]}
         self._process = launch(command, self._log, cwd=self._directory, env=env)
-        wait_ready("OpenBao", self._answers, self._process, self._log, timeout=20)
+        wait_ready("OpenBao", self._answers, self._process, self._log, timeout=60)
         return self
 
     def stop(self) -> None:

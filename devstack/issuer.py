@@ -171,7 +171,7 @@ class LocalIssuer:
         self.mode = Mode.FAIL
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=30)
 
     def __enter__(self) -> Self:
         return self.start()

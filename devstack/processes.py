@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import psutil
 
 _PAUSE = 0.02  # seconds between two looks
+#: Below those that the kernel gives to outgoing connections: a server that comes back finds its own still free.
+_PORTS = range(16_384, 32_768)
 
 
 class NotReady(RuntimeError):
@@ -21,15 +24,17 @@ class NotReady(RuntimeError):
 
 
 def free_port(preferred: int = 0) -> int:
-    """A loopback port that is free now: `preferred` if it can be had, else any."""
-    for port in dict.fromkeys((preferred, 0)):
+    """A loopback port that is free now: `preferred` if it can be had, else any of `_PORTS`."""
+    # By the system's chance: processes that seed `random` alike would choose alike.
+    others = (secrets.choice(_PORTS) for _ in range(100))
+    for port in (preferred, *others) if preferred else others:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            return port
     raise NotReady("no port is free on 127.0.0.1")
 
 

@@ -49,7 +49,7 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *, until: str | None = READY, timeout: float = 30) -> Self:
+    def start(self, *, until: str | None = READY, timeout: float = 60) -> Self:
         """Start it and wait until `until` answers 200 (None: do not wait). Raises NotReady.
 
         One worker answers; where it says that it is ready, the others are waited for too.
@@ -131,7 +131,7 @@ class Server:
         return tail(self.log, 20_000)
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Everything it said, line by line, but for a line that is being written. Raises ValueError when one is not JSON."""
+        """Everything it said, but for a line that is being written. Raises ValueError when one is not JSON."""
         return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
 
     def _children(self) -> list[psutil.Process]:

@@ -43,7 +43,7 @@ class Valkey:
         command = [str(binary), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)]
         command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--daemonize", "no"]
         self._process = launch(command, self._log, cwd=self._directory, env=os.environ)
-        wait_ready("Valkey", self._answers, self._process, self._log, timeout=20)
+        wait_ready("Valkey", self._answers, self._process, self._log, timeout=60)
         return self
 
     def stop(self) -> None:
@@ -70,7 +70,7 @@ class Valkey:
 
     def save(self) -> bytes:
         """Write what it holds to disk, and return the copy: `restore` brings it back."""
-        with self.client as client:
+        with redis.Redis.from_url(self.url, socket_timeout=30) as client:  # the disk may be busy
             client.save()
         return self._saved.read_bytes()
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from devstack.bao import Bao, running_bao
 from devstack.issuer import LocalIssuer
@@ -13,6 +14,10 @@ from tests.no_skips import pytest_make_collect_report, pytest_runtest_makereport
 
 #: Tests of servers of several processes, a browser or nginx: for `make test`. test_push stays for every day.
 SLOW_FOLDERS = {"browser", "cluster", "proxy"}
+
+# How fast this machine is just now is nobody's fault: an example may take as long as it takes.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

@@ -32,11 +32,12 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def make_link() -> Iterator[MakeLink]:
-    """Links to a server; those of one test stand in one namespace, which is no other test's."""
+    """Links to a server; those of one test stand in one namespace, which is no other test's. Their timeout is
+    generous, as the machine may be busy."""
     namespace = f"test-{next(_namespaces)}"
     with ExitStack() as stack:
 
-        def make(server: Valkey, *, timeout: float = 0.5, pause: float = 0.2) -> RedisLink:
+        def make(server: Valkey, *, timeout: float = 5.0, pause: float = 0.2) -> RedisLink:
             link = RedisLink(server.url, namespace=namespace, timeout=timeout, pause=pause)
             stack.callback(link.close)
             return link
@@ -46,5 +47,5 @@ def make_link() -> Iterator[MakeLink]:
 
 @pytest.fixture
 def link(valkey: Valkey, make_link: MakeLink) -> RedisLink:
-    """A link to the shared server; generous, as the machine may be busy."""
-    return make_link(valkey, timeout=5.0)
+    """A link to the shared server."""
+    return make_link(valkey)

@@ -20,7 +20,7 @@ from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
 from devstack.server import Server
 from devstack.valkey import Valkey
-from tests.serving import WITH_REDIS, Serving, serving, serving_origin
+from tests.serving import BRISK, Serving, serving, serving_origin
 from tests.support import eventually
 
 AUDITOR = "config:audit"
@@ -108,7 +108,7 @@ def test_every_host_tells_of_all_and_each_shows_what_the_other_hides(tmp_path: P
     valkey = Valkey(tmp_path / "valkey").start()
     key = tmp_path / "key"
     key.write_text("k" * 40)
-    timings = replace(WITH_REDIS, audit_ship=0.05, audit_anchor=0.1)
+    timings = replace(BRISK, audit_ship=0.05, audit_anchor=0.1)
     shared: dict[str, Any] = {"redis_url": valkey.url, "key_file": key, "timings": timings}
     trails = [tmp_path / name / "data" / "audit" for name in ("a", "b")]
     with ExitStack() as closing:

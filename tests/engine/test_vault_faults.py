@@ -11,7 +11,7 @@ import pytest
 
 from devstack.bao import Bao, running_bao
 from devstack.issuer import LocalIssuer
-from tests.serving import HASTY, Serving, serving
+from tests.serving import VAULT_HANGS, Serving, serving
 from tests.support import eventually
 
 REFERENCE = "${{vault:kv/services/{0}/prod/db#password}}"
@@ -69,7 +69,7 @@ def test_a_vault_that_hangs_is_waited_for_briefly_and_forgiven(
 ) -> None:
     own_bao.put("services/pay/prod/db", {"password": "one"})
     files = {"pay.yml": f"a: {REFERENCE.format('pay')}\n"}
-    with serving(tmp_path, issuer, files, vault=own_bao, secret_ttl_seconds=0.1, timings=HASTY) as running:
+    with serving(tmp_path, issuer, files, vault=own_bao, secret_ttl_seconds=0.1, timings=VAULT_HANGS) as running:
         eventually(lambda: running.get("pay/prod").status_code == 200)
         own_bao.pause()
         try:
@@ -84,7 +84,7 @@ def test_a_new_commit_with_a_cold_secret_waits_for_vault(tmp_path: Path, issuer:
     own_bao.put("services/pay/prod/db", {"password": "one"})
     own_bao.put("services/pay/prod/new", {"password": "new"})
     text = f"a: {REFERENCE.format('pay')}\n"
-    settings: dict[str, Any] = {"secret_ttl_seconds": 0.1, "secret_watch_seconds": 0.2, "timings": HASTY}
+    settings: dict[str, Any] = {"secret_ttl_seconds": 0.1, "secret_watch_seconds": 0.2, "timings": VAULT_HANGS}
     with serving(tmp_path, issuer, {"pay.yml": text}, vault=own_bao, **settings) as running:
         eventually(lambda: running.get("pay/prod").status_code == 200)
         good = running.body("pay/prod")["version"]

@@ -13,7 +13,7 @@ import pytest
 from devstack.bao import POLICY, Bao, running_bao
 from devstack.issuer import LocalIssuer
 from tests.engine.vault_proxy import VaultProxy, running_proxy
-from tests.serving import HASTY, Serving, serving
+from tests.serving import VAULT_HANGS, Serving, serving
 from tests.support import eventually
 
 HTML = (200, {"Content-Type": "text/html"}, b"<html>Please sign in</html>")
@@ -45,7 +45,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Iterator[Scene]:
-    settings: dict[str, Any] = {"secret_ttl_seconds": 0.1, "secret_watch_seconds": 0.2, "timings": HASTY}
+    settings: dict[str, Any] = {"secret_ttl_seconds": 0.1, "secret_watch_seconds": 0.2, "timings": VAULT_HANGS}
     with running_bao() as bao, running_proxy(bao) as proxy:
         bao.put("shared/prod/queue", {"password": "of all"})
         directory = tmp_path_factory.mktemp("outages")
