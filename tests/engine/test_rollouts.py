@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 from devstack.bao import Bao
 from devstack.issuer import LocalIssuer
 from devstack.valkey import Valkey
-from tests.serving import BRISK, VIEW_ALL, Serving, serving, serving_origin
+from tests.serving import VIEW_ALL, Serving, serving, serving_origin
 from tests.support import eventually
 from tests.valkeys import valkey
 
@@ -291,12 +291,7 @@ def test_secrets_are_only_filled_in_on_a_branch_that_is_named_for_it(
 def test_all_hosts_agree_on_who_gets_what_and_when_it_ends(tmp_path: Path, issuer: LocalIssuer, valkey: Valkey) -> None:
     key = tmp_path / "key"
     key.write_text("k" * 40)
-    shared: dict[str, Any] = {
-        "redis_url": valkey.url,
-        "key_file": key,
-        "namespace": tmp_path.name,
-        "timings": BRISK,
-    }
+    shared: dict[str, Any] = {"redis_url": valkey.url, "key_file": key, "namespace": tmp_path.name}
     with contextlib.ExitStack() as closing:
         first = Release(closing.enter_context(serving(tmp_path / "a", issuer, FILES, **shared)))
         origin = first.running.origin

@@ -17,7 +17,7 @@ from devstack.issuer import LocalIssuer
 from devstack.server import ROOT
 from devstack.valkey import Valkey
 from tests.engine.vault_proxy import VaultProxy, running_proxy
-from tests.serving import BRISK, VIEW_ALL, Serving, serving
+from tests.serving import VIEW_ALL, Serving, serving
 from tests.support import eventually
 
 GRANTS = "config:encrypt config:decrypt"
@@ -63,7 +63,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer, valkey:
     directory = tmp_path_factory.mktemp("transit")
     (directory / "server.key").write_text("one key of sixteen bytes or more")
     settings: dict[str, Any] = {"secret_ttl_seconds": 0.2, "decrypt_endpoint": True}
-    settings |= {"redis_url": valkey.url, "key_file": directory / "server.key", "timings": BRISK}
+    settings |= {"redis_url": valkey.url, "key_file": directory / "server.key"}
     with running_bao() as bao, running_proxy(bao) as proxy:
         bao.root.sys.enable_secrets_engine("transit")
         bao.root.secrets.transit.create_key("shared")
