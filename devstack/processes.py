@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,10 @@ from pathlib import Path
 import psutil
 
 _PAUSE = 0.02  # seconds between two looks
+#: Below those that the kernel gives to whoever names none, so that a port is still free when its server begins, and
+#: when it comes back. Drawn without anybody's seed: several processes choose at once.
+_PORTS = range(20_000, 32_000)
+_dice = random.SystemRandom()
 
 
 class NotReady(RuntimeError):
@@ -22,7 +27,8 @@ class NotReady(RuntimeError):
 
 def free_port(preferred: int = 0) -> int:
     """A loopback port that is free now: `preferred` if it can be had, else any."""
-    for port in dict.fromkeys((preferred, 0)):
+    chosen = [preferred] if preferred else []
+    for port in (*chosen, *_dice.sample(_PORTS, 100), 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -34,8 +34,8 @@ class Valkey:
 
     @property
     def client(self) -> redis.Redis:
-        """A new client with a short timeout."""
-        return redis.Redis.from_url(self.url, socket_timeout=2, decode_responses=True)
+        """A new client, which waits for an answer as long as a busy machine may take."""
+        return redis.Redis.from_url(self.url, socket_timeout=15, decode_responses=True)
 
     def start(self) -> Self:
         """Start it and wait until it answers. Raises NotReady."""
