@@ -25,7 +25,9 @@ from devstack.stack import Stack
 
 #: How long a commit may take from the refresh to a client, in seconds.
 BOUND = 1.0
-_PATIENCE = 20.0  # seconds until a command that should answer has failed
+_PATIENCE = 60.0  # seconds until a command that should answer has failed
+#: How often deliveries are measured before they are held to be late: what else the machine does is not their doing.
+_ATTEMPTS = 3
 _PAUSE = 0.05  # seconds between two looks
 
 
@@ -100,11 +102,11 @@ class Check:
         """The deliveries first, as a webhook makes the server look several times; each result as it is known."""
         yield from self._delivered()
         with ExitStack() as closing:
-            watchers = [self._paste(each) for each in self._of(Kind.FOLLOW, Kind.WAIT)]
-            for watcher in watchers:
-                closing.callback(watcher.close)
+            watchers = [self._watcher(each, closing) for each in self._of(Kind.FOLLOW)]
             for command in self._of(Kind.ASK):
                 yield self._paste(command).ended(within=_PATIENCE)
+            # Not before the others have ended: nobody waits longer than the server may hold the question.
+            watchers += [self._watcher(each, closing) for each in self._of(Kind.WAIT)]
             yield from self._acted(watchers)
 
     def _acted(self, watchers: Sequence[Pasted]) -> Iterator[Result]:
@@ -121,14 +123,17 @@ class Check:
 
     def _delivered(self) -> Iterator[Result]:
         token = (self._stack.tokens / "payment-service").read_text()
-        try:
-            times = measure(self._stack.server, TARGET, token, change=self._change, refresh=self._refresh)
-        except (Undelivered, httpx.HTTPError) as failure:
-            yield Result("deliveries", False, str(failure))
-            return
-        for name, seconds in times.items():
-            ok = seconds is not None and seconds <= BOUND
-            yield Result(name, ok, "never" if seconds is None else f"{seconds:.3f} s after the refresh")
+        found: list[Result] = []
+        for _ in range(_ATTEMPTS):
+            try:
+                times = measure(self._stack.server, TARGET, token, change=self._change, refresh=self._refresh)
+            except (Undelivered, httpx.HTTPError) as failure:
+                found = [Result("deliveries", False, str(failure))]
+                break
+            found = [_judged(name, seconds) for name, seconds in times.items()]
+            if None in times.values() or all(result.ok for result in found):
+                break  # what never arrives is no matter of haste
+        yield from found
 
     def _change(self, text: str) -> None:
         work = self._stack.work
@@ -149,8 +154,18 @@ class Check:
     def _of(self, *kinds: Kind) -> list[Command]:
         return [command for command in self._commands if command.kind in kinds]
 
+    def _watcher(self, command: Command, closing: ExitStack) -> Pasted:
+        pasted = self._paste(command)
+        closing.callback(pasted.close)
+        return pasted
+
     def _paste(self, command: Command) -> Pasted:
         return Pasted(command, self._outputs / f"{self._commands.index(command):02}.txt")
+
+
+def _judged(name: str, seconds: float | None) -> Result:
+    ok = seconds is not None and seconds <= BOUND
+    return Result(name, ok, "never" if seconds is None else f"{seconds:.3f} s after the refresh")
 
 
 def show(console: Console, results: Iterable[Result]) -> bool:

@@ -60,7 +60,7 @@ class Client(ABC):
         """Wait for `wanted` from now on; returns when the server holds the subscription. Raises Undelivered."""
         self.wanted = wanted
         self._thread.start()
-        if not self._ready.wait(10):
+        if not self._ready.wait(30):
             raise Undelivered(f"{type(self).__name__}: the server did not take the subscription")
 
     def wait(self, until: float) -> float | None:
@@ -83,7 +83,7 @@ class Client(ABC):
             self._done.set()
 
     def _worker(self) -> int:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while (worker := self.server.worker_of(self.local_port)) is None:
             if time.monotonic() > deadline:
                 raise Undelivered(f"{type(self).__name__}: no worker took the connection")

@@ -45,7 +45,9 @@ def test_what_one_worker_puts_another_gets(cache: RedisSharedCache, link: RedisL
     assert twin.get(OTHER) == b""
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=30, deadline=None
+)
 @given(st.binary(max_size=300))
 def test_any_bytes_come_back_as_they_were(cache: RedisSharedCache, value: bytes) -> None:
     cache.put(KEY, value)

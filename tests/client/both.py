@@ -87,7 +87,7 @@ class OnALoop:
         return self._client.changes()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(90)
 
 
 async def _next(followed: Any) -> Any:

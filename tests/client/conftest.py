@@ -26,7 +26,7 @@ NewPair = Callable[..., list[Client]]
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory, issuer: LocalIssuer) -> Iterator[Shop]:
-    timings = replace(BRISK, heartbeat=1.0)
+    timings = replace(BRISK, heartbeat=10.0)  # a stream that is silent for three of them is given up
     with serving(tmp_path_factory.mktemp("client"), issuer, {"application.yml": "log: info\n"}, timings=timings) as one:
         yield Shop(one)
 

@@ -18,11 +18,12 @@ from tests.client.both import Client
 from tests.serving import Serving
 from tests.support import eventually
 
-#: Everything that a test may have to wait for, at a fraction of its length.
+#: Everything that a test may have to wait for, at a fraction of its length; but what is answered may take a while, on a
+#: busy machine.
 FAST = Timings(
-    initial=10,
-    connect=4,
-    request=5,
+    initial=60,
+    connect=15,
+    request=30,
     repoll=60,
     poll=0.2,
     long_poll=2,
@@ -36,13 +37,13 @@ FAST = Timings(
 ENVIRONMENT = {**plain_environment(without=("CONFIG_", "PYTHON")), "PYTHONPATH": str(ROOT / "client")}
 
 
-def await_transport(client: Client, by: str, *, timeout: float = 10) -> None:
+def await_transport(client: Client, by: str) -> None:
     """`by` "" waits until the stream is lost."""
-    eventually(lambda: client.reading.transport == by, timeout=timeout)
+    eventually(lambda: client.reading.transport == by, timeout=30)
 
 
-def await_value(client: Client, key: str, value: Any, *, timeout: float = 10) -> None:
-    eventually(lambda: client.reading.get(key) == value, timeout=timeout)
+def await_value(client: Client, key: str, value: Any) -> None:
+    eventually(lambda: client.reading.get(key) == value, timeout=30)
 
 
 @dataclass

@@ -21,7 +21,7 @@ def test_two_lines_fetch_a_configuration_and_follow_its_changes(shop: Shop) -> N
         assert client["db.pool"] == 5
         changes = aiter(client.changes())
         told = asyncio.ensure_future(anext(changes))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.to_thread(shop.change, service, "db: {pool: 9}\n")
             change = await told
         assert (change.keys, change.old["db.pool"], change.new["db.pool"]) == (("db.pool",), 5, 9)

@@ -85,22 +85,22 @@ class Prometheus:
         command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", listen]
         self._log = directory / "log"
         self._process = launch(command, self._log, cwd=directory, env={"PATH": "/usr/bin:/bin"})
-        wait_ready("Prometheus", self._is_ready, self._process, self._log, timeout=30)
+        wait_ready("Prometheus", self._is_ready, self._process, self._log, timeout=60)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=5).json()
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=30).json()
         assert answer["status"] == "success", (expression, answer)
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
     def rules(self) -> dict[str, str]:
         """alert -> ok, err or unknown (not asked yet)."""
-        groups = httpx.get(f"{self.url}/api/v1/rules", timeout=5).json()["data"]["groups"]
+        groups = httpx.get(f"{self.url}/api/v1/rules", timeout=30).json()["data"]["groups"]
         return {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
 
     def firing(self) -> set[str]:
         """Alerts that are pending or firing."""
-        found = httpx.get(f"{self.url}/api/v1/alerts", timeout=5).json()["data"]["alerts"]
+        found = httpx.get(f"{self.url}/api/v1/alerts", timeout=30).json()["data"]["alerts"]
         return {alert["labels"]["alertname"] for alert in found}
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Prometheus:
 
     def _is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/-/ready", timeout=2).status_code == 200
+            return httpx.get(f"{self.url}/-/ready", timeout=10).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -133,14 +133,14 @@ def test_a_real_prometheus_scrapes_a_server_and_answers_every_query(watched: tup
     for token in (stack.token("pay"), None):
         for _ in range(4):
             ask(server, "/v1/config/pay/prod", token)
-    eventually(lambda: prometheus.query("sum(config_server_denials_total) >= 4"), timeout=20)
+    eventually(lambda: prometheus.query("sum(config_server_denials_total) >= 4"), timeout=60)
     for query in queries():
         prometheus.query(query.replace("$instance", ".*").replace("$__rate_interval", "1m"))
-    assert prometheus.query(f'config_server_build_info{{version="{VERSION}"}}')
+    # A scrape that takes longer than its second leaves a gap, and an alert that is pending until the next one.
+    eventually(lambda: prometheus.query(f'config_server_build_info{{version="{VERSION}"}}'), timeout=60)
     limit = 2 * int(server.settings["STREAMS_PER_WORKER"])
-    assert prometheus.query("config_server_streams_limit")[0]["value"][1] == str(limit)
-    eventually(lambda: set(prometheus.rules().values()) == {"ok"}, timeout=20)
-    assert prometheus.firing() == set()
+    eventually(lambda: prometheus.query(f"config_server_streams_limit == {limit}"), timeout=60)
+    eventually(lambda: set(prometheus.rules().values()) == {"ok"} and not prometheus.firing(), timeout=60)
 
 
 @pytest.mark.slow
@@ -149,8 +149,8 @@ def test_what_goes_wrong_raises_its_alert(watched: tuple[Stack, Any, Prometheus]
     stack.origin.write({"pay.yml": "a: [\n"})
     stack.refresh(server)
     ask(server, "/v1/config/pay/prod", stack.token("pay"))
-    eventually(lambda: "ConfigServerTargetsHeldBack" in prometheus.firing(), timeout=20)
+    eventually(lambda: "ConfigServerTargetsHeldBack" in prometheus.firing(), timeout=60)
     stack.origin.write({"pay.yml": "a: 2\n"})
     stack.refresh(server)
     ask(server, "/v1/config/pay/prod", stack.token("pay"))
-    eventually(lambda: "ConfigServerTargetsHeldBack" not in prometheus.firing(), timeout=20)
+    eventually(lambda: "ConfigServerTargetsHeldBack" not in prometheus.firing(), timeout=60)

@@ -46,7 +46,7 @@ def asked(connection: http.client.HTTPConnection) -> bytes:
 
 
 def test_the_worker_of_a_connection_is_the_one_that_answers_on_it(server: Server) -> None:
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
         said = asked(connection)
         worker = server.worker_of(connection.sock.getsockname()[1])
     assert f'"pid":{worker}'.encode() in said.replace(b" ", b"")

@@ -104,7 +104,9 @@ class Stage:
             jwt_audience=("config-server",),
             jwt_jwks_url="https://issuer.example/jwks.json",
             data_dir=directory / "data",
-            timings=replace(Timings(), confirm_rewrite=0.0, heartbeat=60.0, drain=0.5),
+            timings=replace(
+                Timings(), confirm_rewrite=0.0, heartbeat=60.0, drain=0.1, vault_connect=15.0, vault_read=15.0
+            ),
             **settings,
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from app.cache import RedisLink
 from app.notify import LocalBus, RedisBus, RedisCursorStore, channel_of
@@ -33,8 +34,13 @@ class Ear:
         self.requests.append(request_id)
         self.heard.put(kind)
 
-    def next(self, timeout: float = 5.0) -> str:
+    def next(self, timeout: float = 30.0) -> str:
         return self.heard.get(timeout=timeout)
+
+
+def told(logs: list[EventDict]) -> list[EventDict]:
+    """What a bus says: other threads of this process may say something too."""
+    return [line for line in logs if line["event"].startswith("bus.")]
 
 
 class Listening:
@@ -142,7 +148,7 @@ def test_a_connection_that_is_cut_is_made_again_and_counts_as_a_move(valkey: Val
     with valkey.client as client, capture_logs() as logs:
         assert client.execute_command("CLIENT", "KILL", "TYPE", "PUBSUB") >= 1
         assert ear.next() == "moved"
-    assert [(line["event"], line["log_level"]) for line in logs] == [("bus.connection_lost", "warning")]
+    assert [(line["event"], line["log_level"]) for line in told(logs)] == [("bus.connection_lost", "warning")]
     link.call(lambda client: client.publish(channel_of(link, "default"), '{"v": 1, "hint": "fetch"}'))
     assert ear.next() == "hint"
     link.close()
@@ -155,11 +161,12 @@ def test_a_restart_of_the_server_counts_as_a_move_and_is_told_in_one_line(
     assert ear.next() == "moved"
     with capture_logs() as logs:
         own_valkey.stop()
-        eventually(lambda: logs)
+        eventually(lambda: told(logs))
         own_valkey.start()
         assert ear.next() == "moved"
-    assert [line["event"] for line in logs] == ["bus.connection_lost"]
-    assert "exc_info" not in logs[0]
+    (line,) = told(logs)
+    assert line["event"] == "bus.connection_lost"
+    assert "exc_info" not in line
 
 
 def test_a_server_that_comes_later_is_found(own_valkey: Valkey, make_link: MakeLink, listening: Listening) -> None:
@@ -187,7 +194,7 @@ def test_a_listener_that_fails_does_not_end_the_bus(link: RedisLink, listening: 
         bus.start(fail_once)
         eventually(lambda: ear.heard.qsize() >= 2)
         bus.close()
-    assert [line["event"] for line in logs] == ["bus.failed"]
+    assert [line["event"] for line in told(logs)].count("bus.failed") == 1
 
 
 @pytest.mark.parametrize("state", ["idle", "gone", "hung"])
@@ -199,7 +206,7 @@ def test_closing_ends_the_thread_soon(own_valkey: Valkey, make_link: MakeLink, s
     {"idle": lambda: None, "gone": own_valkey.stop, "hung": own_valkey.pause}[state]()
     started = time.monotonic()
     bus.close()
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 9, "the pause after a failure is a minute"
     eventually(lambda: set(threading.enumerate()) <= before)
 
 

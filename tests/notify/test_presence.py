@@ -193,7 +193,8 @@ def test_streams_of_a_dead_worker_vanish_and_leave_nothing(link: RedisLink) -> N
 
 
 def test_many_streams_are_written_in_parts(link: RedisLink) -> None:
-    presence = Presence(RedisPresence(link), RedisLeases(link), per_instance=0, per_subject=2000)
+    clock = Clock()  # which stands still, however long it takes
+    presence = Presence(RedisPresence(link, clock), RedisLeases(link, clock), per_instance=0, per_subject=2000)
     for number in range(1201):
         assert presence.arrive(stream(number))
     presence.flush(everything=True)

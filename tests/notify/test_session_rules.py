@@ -51,29 +51,29 @@ def ending(told: Told) -> list[Any]:
 
 
 def test_who_is_warned_and_does_nothing_ends_with_its_token(stage: Stage) -> None:
-    limits = replace(stage.services.stream_limits, expiry_warning=0.2)
+    limits = replace(stage.services.stream_limits, expiry_warning=0.8)
     started = time.monotonic()
-    told = begun(stage.connect(lifetime=0.5, limits=limits), PAY)
+    told = begun(stage.connect(lifetime=1.0, limits=limits), PAY)
     warning, goodbye, close = told
     assert isinstance(warning, dict)
     assert warning["type"] == "auth_expiring"
-    assert 0 < warning["in_ms"] <= 200
+    assert 0 < warning["in_ms"] <= 800
     assert isinstance(goodbye, dict)
     assert goodbye["code"] == 4401
     assert close == Close(4401, "the token has expired")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 9, "the heartbeat is a minute away"
 
 
 def test_a_new_token_in_band_extends_the_stream(stage: Stage) -> None:
-    limits = replace(stage.services.stream_limits, expiry_warning=0.2)
-    client = stage.connect(lifetime=0.4, limits=limits, heartbeat=0.3, verify=verifying(new=ada(lifetime=60)))
+    limits = replace(stage.services.stream_limits, expiry_warning=0.8)
+    client = stage.connect(lifetime=1.0, limits=limits, heartbeat=0.1, verify=verifying(new=ada(lifetime=600)))
+    end = time.monotonic() + 1.0
     told = begun(client, PAY)
     seen = [next(told)]
     while not (isinstance(seen[-1], dict) and seen[-1]["type"] == "auth_expiring"):
         seen.append(next(told))
     client.say(auth())
-    until = time.monotonic() + 0.6
-    while time.monotonic() < until:
+    while time.monotonic() < end + 0.2:
         beat = next(told)
         assert isinstance(beat, dict)
         assert beat["type"] == "sync", "neither another warning nor the end"
@@ -167,7 +167,7 @@ def test_a_stream_of_a_certain_age_is_asked_to_come_again(stage: Stage) -> None:
     started = time.monotonic()
     told = begun(stage.connect(limits=limits), PAY)
     assert ending(told) == [1012, Close(1012, "the stream has reached its age")]
-    assert 0.4 <= time.monotonic() - started < 1.5
+    assert 0.4 <= time.monotonic() - started < 9, "the heartbeat is a minute away"
 
 
 def test_an_instance_that_names_itself_in_a_frame_is_held_to_its_limit(stage: Stage) -> None:
@@ -187,19 +187,19 @@ def test_a_drain_is_spread_and_changes_are_told_until_it_is_ones_turn(stage: Sta
     started = time.monotonic()
     stage.services.drain()
     seen = [ending(told) for told in streams]
-    assert time.monotonic() - started < 10 * 0.5 + 1
+    assert time.monotonic() - started < 9, "the heartbeat is a minute away"
     assert any(each[:2] == ["change", "sync"] for each in seen)
     assert all(each[-2:] == [1012, Close(1012, "the worker restarts")] for each in seen)
 
 
 def test_an_end_that_cannot_wait_is_told_to_all_at_once(stage: Stage) -> None:
-    limits = replace(stage.services.stream_limits, drain_seconds=60)
+    limits = replace(stage.services.stream_limits, drain_seconds=600)
     streams = [begun(stage.connect(limits=limits), PAY) for _ in range(5)]
     stage.services.drain()
     stage.services.notifier.drain(at_once=True)
     started = time.monotonic()
     assert all(ending(told)[-1] == Close(1012, "the worker restarts") for told in streams)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 9
 
 
 # Acks
@@ -258,7 +258,7 @@ def test_who_has_seen_more_elsewhere_is_told_nothing_older(stage: Stage) -> None
     """And what it says meanwhile is done after that, in its order."""
     epoch, _, number = stage.rev.rpartition(".")
     ahead = f"{epoch}.{int(number) + 1}"
-    client = stage.connect()
+    client = stage.connect(limits=replace(stage.services.stream_limits, catch_up=60))
     told = client.run(Subscribe({PAY: None}, since=ahead))
     assert [item["type"] for item in islice(told, 1) if isinstance(item, dict)] == ["hello"]
     client.say({"type": "unsubscribe", "topics": [PAY]}, {"type": "subscribe", "topics": [{"name": SHOP}]})
@@ -285,7 +285,7 @@ def test_who_claims_to_have_seen_what_nobody_has_waits_as_long_as_anybody_would(
         "change",
         "sync",
     ]
-    assert 0.3 <= time.monotonic() - began < 2
+    assert 0.3 <= time.monotonic() - began < 9, "the heartbeat is a minute away"
 
 
 def test_who_held_the_masked_document_and_may_read_it_now_is_told_what_it_says(tmp_path: Path, bao: Bao) -> None:

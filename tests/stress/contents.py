@@ -71,9 +71,9 @@ def resumed(history: History, _pushed: Pushed) -> list[str]:
     if kinds[:1] not in ([], ["hello"]) or kinds.count("hello") > 1:
         return ["hello is not the first frame, or not the only one"]
     opening = [frame for frame in history.frames if frame["type"] == "subscribed"]
-    groups = history.groups()
+    groups = history.groups(since=history.answered)
     if not opening or not groups:
-        return [] if len(groups) == 0 else ["sync before subscribed"]
+        return ["changes before subscribed"] if any(len(group) > 1 for group in groups) else []
     changed = {frame["topic"] for frame in groups[0][:-1]}
     documents = {frame["topic"] for frame in groups[0][:-1] if frame["op"] != "state"}
     failed = {frame.get("topic", "") for frame in history.frames if frame["type"] == "error"}

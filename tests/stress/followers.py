@@ -68,7 +68,7 @@ class Follower(threading.Thread):
         self._closing.set()
         self.reading.set()
         self.disconnect()
-        self.join(10)
+        self.join(30)
 
     def stall(self, seconds: float) -> None:
         """Let it read nothing for a while."""

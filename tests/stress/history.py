@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import jsonpatch
@@ -52,11 +53,18 @@ class History:
         data["held"] = {topic: (etag, doc) for topic, (etag, doc) in data["held"].items()}
         return cls(**{**data, "topics": tuple(data["topics"])})
 
-    def groups(self) -> list[list[Frame]]:
+    @property
+    def answered(self) -> int:
+        """Frames until the subscription is answered. A client that is slow to subscribe may hear heartbeats before."""
+        kinds = [frame["type"] for frame in self.frames]
+        idle = len(list(takewhile(lambda kind: kind in {"hello", "sync"}, kinds)))
+        return idle if kinds[idle : idle + 1] == ["subscribed"] else 0
+
+    def groups(self, *, since: int = 0) -> list[list[Frame]]:
         """The changes that each `sync` closes, with the `sync`; those that none has closed are left out."""
         found: list[list[Frame]] = []
         staged: list[Frame] = []
-        for frame in self.frames:
+        for frame in self.frames[since:]:
             if frame["type"] in {"change", "sync"}:
                 staged.append(frame)
             if frame["type"] == "sync":

@@ -94,7 +94,7 @@ def closed(history: History, _pushed: Pushed) -> list[str]:
     """
     faults: list[str] = []
     rev, late = "", _failed(history)
-    for group in history.groups():
+    for group in history.groups(since=history.answered):
         documents = {frame["topic"] for frame in group[:-1] if frame["op"] in {"put", "patch"}}
         if group[-1]["rev"] == rev and documents - late:
             faults.append(f"{sorted(documents - late)}: told after the sync of {rev}")

@@ -174,7 +174,7 @@ FAULTY: dict[str, tuple[str, History]] = {
     "a patch that was not asked for": ("patches", of(*GOOD, patches=False)),
     "no hello": ("resumed", edited(lambda f: f.insert(0, HELLO))),
     "a topic of which nothing is told": ("resumed", edited(lambda f: f.pop(2))),
-    "a sync before the subscription": ("resumed", edited(lambda f: f.pop(0))),
+    "changes before the subscription": ("resumed", edited(lambda f: f.pop(0))),
     "a wrong mode": ("resumed", changed(0, mode="changes")),
     "none, and then a change": ("resumed", resumed(subscribed("none"), patch(1, 0), sync(2), pay=0, shop=0)),
     "changes, and then none": ("resumed", resumed(subscribed("changes"), sync(2), pay=0, shop=0)),
@@ -189,6 +189,8 @@ GOOD_ONES: dict[str, History] = {
     "nothing has changed": resumed(subscribed("none"), sync(1), sync(1), pay=0, shop=0),
     "one of two has changed": resumed(subscribed("changes"), patch(1, 0), sync(2), pay=0, shop=1),
     "the server has forgotten what is held": resumed(subscribed("changes"), put(1), sync(2), pay=0, shop=1),
+    "heartbeats before the subscription": of(sync(1), sync(1), *GOOD),
+    "heartbeats, and an end before the subscription": of(sync(1), sync(1), end="cut"),
     "the digest is right": resumed(subscribed("none"), sync(1), by="digest", pay=0, shop=0),
     "the digest is wrong": resumed(subscribed("full"), put(1), put(1, OTHER), sync(2), by="digest", pay=0, shop=1),
     "the digest is right, and one is held back": resumed(

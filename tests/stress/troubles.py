@@ -106,8 +106,8 @@ class Troubles:
         for follower in self._followers:
             follower.reading.set()
         for host, replaced in self._replaced.items():
-            eventually(lambda: not replaced & set(host.workers), timeout=30)  # noqa: B023 - done within the round
-            eventually(lambda: in_good_health(host), timeout=30)  # noqa: B023
+            eventually(lambda: not replaced & set(host.workers), timeout=60)  # noqa: B023 - done within the round
+            eventually(lambda: in_good_health(host), timeout=60)  # noqa: B023
 
     def _service(self, step: Step) -> str:
         return _chosen(self._content.services, step.dice[0])
