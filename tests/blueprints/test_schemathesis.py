@@ -36,8 +36,8 @@ CHECKS = ",".join(
 #: Seconds; far longer than a run takes.
 LEEWAY = 600
 GRANTS = f"{EVERYTHING} config:audit config:encrypt config:decrypt"
-#: By number and not by time, so that a busy machine tries as much as an idle one. One worker: its generators are not made
-#: for threads.
+#: By number and not by time, so that a busy machine tries as much as an idle one. One worker: its generators are not
+#: made for threads.
 BOUNDS = ["--max-examples", "3", "--request-timeout", "60"]
 
 
