@@ -199,6 +199,7 @@ def lines_of(text: io.StringIO) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # some ten thousand requests
 def test_every_request_is_answered_counted_and_logged_as_by_flask(
     ways: TwoWays, tokens: dict[str, str | None], out: io.StringIO
 ) -> None:
