@@ -306,6 +306,9 @@ class Puller:
 
     def _announce(self, store: CursorStore, before: Cursor, refs: Refs) -> Outcome:
         moves = self._moves(before, refs)
+        for move in moves:
+            if move.rewrites is not None and not move.lags:
+                self._pin(move.rewrites)  # before anybody is told: a client may go on asking for it by its id
         certain = [move for move in moves if self._is_certain(move)]
         for move in certain:
             if not store.announce(before, move.label, move.head):
@@ -386,7 +389,6 @@ class Puller:
 
     def _tell(self, move: _Move) -> None:
         if move.rewrites is not None:
-            self._pin(move.rewrites)
             what = "rewritten" if move.head.commit else "deleted"
             self._on_history(what, move.label, move.rewrites, move.head.commit)
 
