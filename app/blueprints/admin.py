@@ -14,6 +14,7 @@ from app.audit import AuditEvent, Outcome
 from app.blueprints.schemas import RevocationBody, load_body
 from app.engine import ConfigEngine
 from app.errors import RepositoryUnavailable
+from app.model import StaleReason
 from app.notify import HeadsFile, HostState
 
 #: How often heads.json is looked at while a refresh waits, in seconds.
@@ -80,10 +81,16 @@ def _answered(
     pause = threading.Event()  # never set: a wait that lets other requests in
     while time.monotonic() < deadline:
         state = heads.read()
-        if state is not None and is_answered(state) and engine.ready and engine.has(state.cursor.rev):
+        if state is not None and is_answered(state) and engine.ready and _has(engine, state):
             return state
         pause.wait(_LOOK)
     return None
+
+
+def _has(engine: ConfigEngine, state: HostState) -> bool:
+    """Whether it serves what the puller has found, and says as it does whether Git answers."""
+    failing = any(each.reason is StaleReason.GIT for each in engine.world.stale)
+    return engine.has(state.cursor.rev) and failing == bool(state.git_failing_since)
 
 
 def _event(action: str, detail: str | None = None) -> AuditEvent:
