@@ -88,16 +88,19 @@ def test_every_printed_command_works_and_a_commit_arrives_on_both_workers_within
         assert demo.children() == []
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ctrl_c_and_its_like_end_everything_in_order(tmp_path: Path, by: signal.Signals) -> None:
+def assert_ends_in_order(demo: Demo, by: signal.Signals) -> None:
+    demo.process.send_signal(by)
+    demo.process.send_signal(by)  # as an impatient hand would
+    assert demo.process.wait(60) == 0, demo.said
+    assert demo.said.strip().endswith("Everything is stopped.")
+    assert demo.children() == []
+
+
+def test_a_signal_ends_everything_in_order(tmp_path: Path) -> None:
     with started(tmp_path / "run") as demo:
         demo.wait_until_up()
         assert len(demo.children()) >= 5
-        demo.process.send_signal(by)
-        demo.process.send_signal(by)  # as an impatient hand would
-        assert demo.process.wait(60) == 0, demo.said
-        assert demo.said.strip().endswith("Everything is stopped.")
-        assert demo.children() == []
+        assert_ends_in_order(demo, signal.SIGTERM)
 
 
 def test_interrupted_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
@@ -122,6 +125,7 @@ def test_what_a_killed_demo_left_is_ended_by_the_next_and_a_kept_repository_stay
             assert "Ended " in demo.said
             assert not set(left) & set(demo.children())
             assert note.read_text() == "mine"
+            assert_ends_in_order(demo, signal.SIGHUP)  # a terminal that is closed
 
 
 def test_a_second_demo_in_the_same_place_says_so_and_disturbs_nothing(tmp_path: Path) -> None:
@@ -138,3 +142,4 @@ def test_a_second_demo_in_the_same_place_says_so_and_disturbs_nothing(tmp_path: 
         assert second.returncode == 1
         assert "is running in" in second.stdout
         assert before == first.parts()
+        assert_ends_in_order(first, signal.SIGINT)  # Ctrl-C

@@ -24,7 +24,7 @@ EXPECTED_TO_FAIL = "import pytest\n\n@pytest.mark.xfail\ndef test_one():\n    as
 def outcome(directory: Path, module: str, ci: str) -> tuple[int, str]:
     (directory / "test_it.py").write_text(module)
     command = [sys.executable, "-m", "pytest", "-p", "tests.no_skips", "-p", "no:cacheprovider", "--rootdir", "."]
-    env = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run([*command, "test_it.py"], cwd=directory, env=env, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout
 
