@@ -379,6 +379,7 @@ def test_who_pulls_beside_another_does_so_only_while_the_other_lock_is_held() ->
     assert not beside.acquire()  # its own is gone by now
 
 
+@pytest.mark.slow
 def test_a_puller_beside_another_rests_until_that_one_has_its_lock_and_when_it_loses_it() -> None:
     other, work = Held(), Work()
     other.held = False

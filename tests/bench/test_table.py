@@ -135,6 +135,7 @@ def test_numbers_stand_on_one_line(tmp_path: Path) -> None:
     assert json.loads(text) == {"times": [0.1, 2, -3e-05], "names": ["a", "b"]}
 
 
+@pytest.mark.slow
 def test_there_is_a_picture_of_each_result_and_of_all(tmp_path: Path) -> None:
     for name, result in _results().items():
         write_json(tmp_path / f"{name}.json", result)

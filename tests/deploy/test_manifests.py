@@ -111,6 +111,7 @@ def test_the_keys_of_the_cluster_are_fetched_as_the_pod_may() -> None:
     assert issuer["audience"] == [token["serviceAccountToken"]["audience"]]
 
 
+@pytest.mark.slow
 def test_a_pod_is_given_longer_than_its_goodbyes_take(tmp_path: Path) -> None:
     settings = named("ConfigMap")["data"]
     (tmp_path / "rbac.toml").write_text("")

@@ -126,6 +126,7 @@ def test_renewal_that_is_refused_is_followed_by_a_login(account: Account, make_b
     assert len(account.tokens) == 1
 
 
+@pytest.mark.slow
 def test_reads_go_on_past_the_maximum_ttl(bao: Bao, make_backend: MakeBackend) -> None:
     account = Account(bao, token_ttl="1s", token_max_ttl="2s")
     vault = make_backend(bao.address, account.auth(), on_event=account.on_event)
