@@ -88,9 +88,9 @@ def _answered(
 
 
 def _has(engine: ConfigEngine, state: HostState) -> bool:
-    """Whether it serves what the puller has found, and says as it does whether Git answers."""
-    failing = any(each.reason is StaleReason.GIT for each in engine.world.stale)
-    return engine.has(state.cursor.rev) and failing == bool(state.git_failing_since)
+    """Whether it serves what the puller has found, and no longer tells of an outage that is over."""
+    outage = any(each.reason is StaleReason.GIT for each in engine.world.stale)
+    return engine.has(state.cursor.rev) and (state.git_failing_since is not None or not outage)
 
 
 def _event(action: str, detail: str | None = None) -> AuditEvent:
