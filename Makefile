@@ -4,11 +4,14 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 # Three at a time: most of what a test does is wait for its servers. A file is one process's, so its servers are shared.
-PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
+PROCESSES = 3
+PYTEST_ARGS ?= -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # Where Debian keeps nginx, also for who is not root.
 export PATH := $(PATH):/usr/sbin
+# Where it is set, each of a hundred servers would compile our modules anew, and each pytest the tests.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run venv programs compiled test test-fast lock image lint check mutants bench site coverage audit release clean
+.PHONY: help run venv programs test test-fast lock image lint check mutants bench site coverage audit release clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,14 +29,11 @@ $(STAMP): requirements.txt requirements-dev.txt devstack/venv.sh devstack/packag
 programs:
 	@sh devstack/packages.sh tests
 
-# Where PYTHONDONTWRITEBYTECODE is set, each of a hundred servers would compile our modules anew.
-compiled: venv
-	@$(BIN)/python -m compileall -q app bench client/config_client devstack tests
-
-test: venv programs compiled  ## the whole suite, on real parts
+test: venv programs  ## the whole suite, on real parts
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-fast: venv programs compiled  ## what a developer runs all day
+test-fast: PROCESSES = 4
+test-fast: venv programs  ## what a developer runs all day
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 mutants: venv programs  ## take guards out, one by one, in a copy, and show that a test misses each; minutes
