@@ -181,6 +181,7 @@ def test_a_move_ends_the_retries(make: Make) -> None:
 
 def test_a_hint_of_another_process_is_found_by_looking(make: Make, tmp_path: Path) -> None:
     work, hints = Work(), Hints(tmp_path / "hint")
+    hints.give()  # the file is there: who looks while it is made sees two words
     make(work, hinted=hints.last).start()
     eventually(lambda: work.count == 1)
     hints.give()
