@@ -3,7 +3,7 @@
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
-# Three at a time: most of what a test does is wait for its servers. A file is one process's, so its servers are shared.
+# Several at a time, as a test mostly waits for its servers. A file is one process's, so its servers are shared.
 PROCESSES = 3
 PYTEST_ARGS ?= -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # Where Debian keeps nginx, also for who is not root.

@@ -15,6 +15,7 @@ from app import ConfigServer
 from app.settings import Timings
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo
+from tests.support import whole_lines
 
 Files: TypeAlias = Mapping[str, str | bytes | None]
 
@@ -116,8 +117,8 @@ class Serving:
 
     def trail(self) -> list[str]:
         """The whole lines of the trail, which is being written."""
-        files = self.server.services.settings.audit_path.glob("*.jsonl")
-        return [line for file in files for line in file.read_text().split("\n")[:-1]]
+        files = sorted(self.server.services.settings.audit_path.glob("*.jsonl"))
+        return [line for file in files for line in whole_lines(file)]
 
     def push(self, files: Files, message: str = "a change") -> str:
         """Commit to the current branch of the origin, and wait until the server has it. The id of the commit."""

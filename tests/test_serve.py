@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from app.errors import RepositoryUnavailable
 from app.repository import Snapshots, snapshots
 from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo, git
-from tests.support import eventually
+from tests.support import contents, eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -152,15 +152,7 @@ def test_the_token_of_development_ends_with_the_server(server: Served, folder: P
 def test_what_is_kept_is_for_the_user_alone(server: Served, home: Path) -> None:
     (kept,) = (home / "config-server").iterdir()
     assert kept.stat().st_mode & 0o777 == 0o700
-    assert not [text for text in contents(kept) if server.token.encode() in text]
-
-
-def contents(folder: Path) -> Iterator[bytes]:
-    """Of all files in it, but for those that are gone meanwhile: the server is at work."""
-    for directory, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):
-                yield Path(directory, name).read_bytes()
+    assert not [text for text in contents(kept).values() if server.token.encode() in text]
 
 
 @pytest.mark.slow

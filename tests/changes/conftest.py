@@ -61,9 +61,7 @@ class Admin:
 
     def records(self, action: str = "config.") -> list[dict[str, Any]]:
         """The audit trail's records of an action, oldest first."""
-        folder = self.serving.server.settings.audit_path
-        lines = [line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().split("\n")[:-1]]
-        return [record for record in map(json.loads, lines) if record["action"].startswith(action)]
+        return [record for record in map(json.loads, self.serving.trail()) if record["action"].startswith(action)]
 
 
 def by_key(file: str, *unset: str, **values: Any) -> dict[str, Any]:

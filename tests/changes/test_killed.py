@@ -19,7 +19,7 @@ from devstack.issuer import LocalIssuer
 from devstack.origin import OriginRepo, git
 from devstack.server import Server
 from tests.changes.conftest import FILES, by_key
-from tests.support import eventually
+from tests.support import eventually, whole_lines
 
 
 class Site:
@@ -59,7 +59,7 @@ class Site:
         return thread
 
     def records(self) -> list[dict[str, Any]]:
-        lines = (self.data / "audit" / "worker-0.jsonl").read_text().split("\n")[:-1]  # the last is being written
+        lines = whole_lines(self.data / "audit" / "worker-0.jsonl")
         return [each for each in map(json.loads, lines) if each["action"].startswith("config.change")]
 
     def settled(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import itertools
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from websockets.typing import Subprotocol
 from devstack.server import Server
 from tests.protocol import validated
 from tests.stress.history import patched
-from tests.support import eventually
+from tests.support import contents, eventually
 
 Frame = dict[str, Any]
 
@@ -419,12 +418,7 @@ def data_of(server: Server) -> Path:
 
 def files_of(server: Server) -> dict[str, bytes]:
     """Everything in its DATA_DIR, by path. A server that runs writes and removes files meanwhile."""
-    found: dict[str, bytes] = {}
-    for directory, _, names in os.walk(data_of(server)):  # which passes over a folder that is gone
-        for path in (Path(directory, name) for name in names):
-            with contextlib.suppress(FileNotFoundError):
-                found[str(path)] = path.read_bytes()
-    return found
+    return contents(data_of(server))
 
 
 def in_shared_epoch(server: Server) -> bool:

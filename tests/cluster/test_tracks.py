@@ -9,7 +9,7 @@ from app.audit import verify_directory
 from devstack.server import Server
 from tests.cluster.clients import ask, data_of, samples
 from tests.cluster.stack import Stack
-from tests.support import eventually
+from tests.support import eventually, whole_lines
 
 ROUTE = 'route="/v1/config/<service>/<env>"'
 
@@ -55,7 +55,7 @@ def test_a_refresh_is_on_record_before_it_is_answered_and_the_chains_of_living_w
 ) -> None:
     answer = shared.refresh(duo)
     trails = data_of(duo) / "audit"
-    records = [json.loads(line) for path in trails.glob("*.jsonl") for line in path.read_text().split("\n")[:-1]]
+    records = [json.loads(line) for path in trails.glob("*.jsonl") for line in whole_lines(path)]
     (mine,) = [record for record in records if record["request_id"] == answer.headers["X-Request-ID"]]
     assert (mine["action"], mine["subject"]) == ("config.refresh", "admin")
     # A worker may be at its next record just now.

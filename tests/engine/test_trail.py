@@ -24,8 +24,7 @@ PAY = {"pay.yml": "a: ${vault:kv/services/pay/prod/trail#password}\n", "plain.ym
 
 def _records(running: Serving) -> list[dict[str, Any]]:
     """Those that are written whole; they are waited for one by one, so a line under way is passed over."""
-    files = running.server.settings.audit_path.glob("*.jsonl")
-    return [json.loads(line) for path in files for line in path.read_text().split("\n")[:-1]]
+    return [json.loads(line) for line in running.trail()]
 
 
 def _reads_of(running: Serving, subject: str | None = None) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from devstack.server import ROOT
 from devstack.valkey import Valkey
 from tests.engine.vault_proxy import VaultProxy, running_proxy
 from tests.serving import VIEW_ALL, Serving, serving
-from tests.support import eventually
+from tests.support import contents, eventually
 
 GRANTS = "config:encrypt config:decrypt"
 POLICY = ROOT / "config" / "demo" / "vault" / "transit.hcl"
@@ -225,7 +224,7 @@ def test_a_use_of_the_route_is_in_the_trail_and_its_text_is_on_no_disk_in_no_log
     assert scene.running.body(f"{pay}/prod")["stale"]
 
     settings = scene.running.server.services.settings
-    files = _contents(settings.data_dir)
+    files = b"".join(contents(settings.data_dir).values())
     for action in (b"config.encrypt", b"config.decrypt"):
         assert any(f"transit {pay}".encode() in line for line in files.splitlines() if action in line)
     log = "".join(capfd.readouterr())
@@ -237,12 +236,3 @@ def test_a_use_of_the_route_is_in_the_trail_and_its_text_is_on_no_disk_in_no_log
     assert reference.encode() in dump  # so what it keeps of the file was looked at
     for form in (CANARY.encode(), base64.b64encode(CANARY.encode())):
         assert all(form not in written for written in (files, log.encode(), dump))
-
-
-def _contents(directory: Path) -> bytes:
-    """Of every file but those that the server removes just now."""
-    found = []
-    for path in directory.rglob("*"):
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-            found.append(path.read_bytes())
-    return b"".join(found)
